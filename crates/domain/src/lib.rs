@@ -1,0 +1,25 @@
+//! The words of the platform as types: ids, times, values, flags, sensor types, readings and the rule that merges them.
+//!
+//! **Invariant:** nothing here does I/O or asks for the time; every value of a type here is valid, because only `parse`
+//! functions and checked constructors make one.
+
+mod id;
+mod judged;
+mod reading;
+mod sensor;
+mod sensor_type;
+mod time;
+mod topic;
+mod value;
+
+pub use id::{Id, IdKind, InvalidId, PropertyId, PropertyKind, SensorId, SensorKind, SensorTypeId, SensorTypeKind};
+pub use judged::{Judged, Merge, Row, RowRef, Rows};
+pub use reading::{Deletion, Reading, Readings};
+pub use sensor::{Place, Sensor, SensorFault};
+pub use sensor_type::{
+    Column, CsvDialect, GrossRange, ObservedProperty, PROPERTIES_MAX, SensorType, SensorTypeDraft, SensorTypeFault,
+    Span, TypeVersion,
+};
+pub use time::{InvalidTime, Timestamp};
+pub use topic::{Partition, Position, Topic};
+pub use value::{Flag, InvalidNumber, Label, Value, write_number};

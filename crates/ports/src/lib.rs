@@ -1,0 +1,22 @@
+//! The two ports of the platform, the log and the store, and the clock: what every backend promises and every service relies on.
+//!
+//! **Invariant:** a service knows these traits alone; the doc comments are the contract, and [`contracts`] runs them against
+//! every backend.
+
+mod clock;
+#[cfg(feature = "contracts")]
+pub mod contracts;
+mod error;
+mod log;
+pub mod memory;
+mod store;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use error::{ErrorKind, PortError};
+pub use log::{
+    Appended, Batch, Committed, Consumer, Content, Delivery, Document, Extent, Log, Reader, TopicKind, Totals,
+    Undecodable,
+};
+pub use store::{
+    Bucket, BucketQuery, Judge, Order, Outcome, ReadingQuery, Scan, SensorRows, SensorSummary, Store, TimeRange,
+};

@@ -1,0 +1,237 @@
+//! The store: judged readings by sensor and phenomenon time.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::{
+    Deletion, Flag, Judged, Label, Position, PropertyId, Rows, SensorId, SensorType, SensorTypeId, Timestamp,
+    TypeVersion, Value,
+};
+
+use crate::PortError;
+
+/// Judged readings, one row per identity (sensor, phenomenon time).
+///
+/// * **One effect**: [`write`](Self::write) merges by [`domain::Merge`]; writing the same records again changes nothing and
+///   gives the same outcomes for those that made or last changed a row.
+/// * **Durability**: a write that returned is never lost while a position committed after it is kept (see
+///   [`Consumer::commit`](crate::Consumer::commit)); it is visible to every scan that starts afterwards.
+/// * **Order**: scans answer in canonical order: sensor ids by their bytes, then phenomenon time, ascending or descending.
+/// * Work grows with the rows touched or answered and with the sensors asked for, not with the rows stored.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Makes room for a sensor type, or widens it to the properties it has gained. Idempotent; before the first write of a version.
+    ///
+    /// # Errors
+    /// `Unavailable`, `DiskFull`, `Corrupt`.
+    async fn prepare(&self, sensor_type: &SensorType) -> Result<(), PortError>;
+
+    /// Writes judged readings of one type, in log order; answers with one outcome per row, in order. Rows of one identity
+    /// within the batch merge as if written one by one.
+    ///
+    /// # Errors
+    /// `NotFound` for a type not prepared; `Unavailable`, `DiskFull`: try the whole batch again; `Corrupt`.
+    async fn write(
+        &self,
+        sensor_type: &SensorTypeId,
+        judged: &Judged,
+        judge: &dyn Judge,
+    ) -> Result<Vec<Outcome>, PortError>;
+
+    /// Takes out the rows a deletion names that were made or changed only by records before `position`; answers how many.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    async fn delete(
+        &self,
+        sensor_type: &SensorTypeId,
+        deletion: &Deletion,
+        position: Position,
+    ) -> Result<u64, PortError>;
+
+    /// Opens a scan. What is written while it runs may or may not be seen; a row is never seen twice.
+    ///
+    /// # Errors
+    /// `NotFound` for a type not prepared, `Unavailable`, `Corrupt`.
+    async fn scan(&self, sensor_type: &SensorTypeId, query: &ReadingQuery) -> Result<Box<dyn Scan>, PortError>;
+
+    /// The row with the newest phenomenon time of each sensor, by sensor id. Grows with the sensors, not with the rows.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    async fn latest(&self, sensor_type: &SensorTypeId) -> Result<Judged, PortError>;
+
+    /// Count, first and last time of each sensor that has rows, by sensor id. Grows with the sensors, not with the rows.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    async fn summaries(&self, sensor_type: &SensorTypeId) -> Result<Vec<SensorSummary>, PortError>;
+
+    /// Statistics of one datastream's numbers in intervals aligned to the epoch, in time order, empty ones left out.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan); `Rejected` where there would be more than `query.buckets_max`.
+    async fn buckets(&self, sensor_type: &SensorTypeId, query: &BucketQuery) -> Result<Vec<Bucket>, PortError>;
+
+    /// Takes out rows with a phenomenon time before `before`: retention. May leave some of them for a later call.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    async fn expire(&self, sensor_type: &SensorTypeId, before: Timestamp) -> Result<u64, PortError>;
+
+    /// Takes out a sensor type with all its rows. Idempotent.
+    ///
+    /// # Errors
+    /// `Unavailable`, `DiskFull`, `Corrupt`.
+    async fn remove(&self, sensor_type: &SensorTypeId) -> Result<(), PortError>;
+
+    /// Says whether writes can be taken now.
+    ///
+    /// # Errors
+    /// The error that a write would meet.
+    async fn ready(&self) -> Result<(), PortError>;
+}
+
+/// Gives the flags of a row whose values a merge has changed.
+pub trait Judge: Send + Sync {
+    /// A flag per value, by a version of the type.
+    fn judge(&self, type_version: TypeVersion, values: &[Value]) -> Vec<Flag>;
+}
+
+/// What became of a row that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It made a new row (or had, before a crash).
+    Stored,
+    /// It changed nothing.
+    Duplicate,
+    /// It changed a row (or had, before a crash).
+    Revised,
+    /// The store can't hold it: for the dead letters.
+    Rejected(String),
+}
+
+/// A half-open range of time: `from` inclusive, `to` exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeRange {
+    /// The first time in the range.
+    pub from: Timestamp,
+    /// The first time behind it.
+    pub to: Timestamp,
+}
+
+impl TimeRange {
+    /// All time.
+    pub const ALL: Self = Self { from: Timestamp::MIN, to: Timestamp::MAX };
+
+    /// Says whether the time lies in the range.
+    pub fn contains(self, time: Timestamp) -> bool {
+        self.from <= time && time < self.to
+    }
+}
+
+/// Which rows to answer, and in which order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadingQuery {
+    /// These sensors (any order, duplicates ignored); all if `None`.
+    pub sensor_ids: Option<Vec<SensorId>>,
+    /// Phenomenon times.
+    pub times: TimeRange,
+    /// Acceptance times: what arrived when.
+    pub accepted: TimeRange,
+    /// Only rows with this label.
+    pub label: Option<Label>,
+    /// Order of phenomenon times within a sensor.
+    pub order: Order,
+    /// Start behind this row of the canonical order (a row that need not exist).
+    pub after: Option<(SensorId, Timestamp)>,
+}
+
+impl Default for ReadingQuery {
+    fn default() -> Self {
+        Self {
+            sensor_ids: None,
+            times: TimeRange::ALL,
+            accepted: TimeRange::ALL,
+            label: None,
+            order: Order::Ascending,
+            after: None,
+        }
+    }
+}
+
+/// Order of phenomenon times within a sensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Oldest first.
+    #[default]
+    Ascending,
+    /// Newest first.
+    Descending,
+}
+
+/// Rows of one sensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SensorRows {
+    /// The sensor.
+    pub sensor_id: SensorId,
+    /// Its rows, in the order asked for.
+    pub rows: Rows,
+}
+
+/// A running scan.
+#[async_trait]
+pub trait Scan: Send {
+    /// The next rows in order, at least one and at most about `rows_max`, all of one sensor; `None` behind the last.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`.
+    async fn next(&mut self, rows_max: usize) -> Result<Option<SensorRows>, PortError>;
+}
+
+/// Extent of one sensor's rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SensorSummary {
+    /// The sensor.
+    pub sensor_id: SensorId,
+    /// How many rows it has, at least 1.
+    pub count: u64,
+    /// Its earliest phenomenon time.
+    pub first: Timestamp,
+    /// Its latest.
+    pub last: Timestamp,
+}
+
+/// Which datastream to summarise, and how finely.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BucketQuery {
+    /// The sensor.
+    pub sensor_id: SensorId,
+    /// The property.
+    pub property: PropertyId,
+    /// Phenomenon times.
+    pub times: TimeRange,
+    /// Width of a bucket, at least a microsecond.
+    pub interval: Duration,
+    /// Only readings with this label.
+    pub label: Option<Label>,
+    /// The most buckets to answer.
+    pub buckets_max: usize,
+}
+
+/// Statistics of the numbers in one interval; missing values do not count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bucket {
+    /// First time of the interval, a multiple of it since the epoch.
+    pub start: Timestamp,
+    /// How many numbers, at least 1.
+    pub count: u64,
+    /// Their mean.
+    pub mean: f64,
+    /// The least.
+    pub min: f64,
+    /// The greatest.
+    pub max: f64,
+    /// Their population standard deviation.
+    pub stddev: f64,
+}
