@@ -1,0 +1,3 @@
+//! Measures the parsers: nanoseconds per reading.
+
+fn main() {}
