@@ -3,6 +3,7 @@
 //! **Invariant:** nothing here does I/O or asks for the time; every value of a type here is valid, because only `parse`
 //! functions and checked constructors make one.
 
+mod dead_letter;
 mod id;
 mod judged;
 mod reading;
@@ -12,6 +13,7 @@ mod time;
 mod topic;
 mod value;
 
+pub use dead_letter::{DeadLetter, Payload};
 pub use id::{Id, IdKind, InvalidId, PropertyId, PropertyKind, SensorId, SensorKind, SensorTypeId, SensorTypeKind};
 pub use judged::{Judged, Merge, Row, RowRef, Rows};
 pub use reading::{Deletion, Reading, Readings};
