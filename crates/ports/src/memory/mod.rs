@@ -2,10 +2,12 @@
 //!
 //! **Invariant:** nothing here is clever. Everything is a sorted map under a mutex, and each call does at once all that it has to do.
 
+mod faulty;
 mod group;
 mod log;
 mod partition;
 mod store;
 
+pub use faulty::{Call, Effect, Faulty};
 pub use log::{LogSettings, MemoryLog};
 pub use store::MemoryStore;

@@ -1,0 +1,234 @@
+//! A log or a store whose next calls fail when told to, for tests of what their users do then.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use domain::{Deletion, Judged, Partition, Position, SensorType, SensorTypeId, Timestamp, Topic};
+
+use crate::{
+    Appended, Batch, Bucket, BucketQuery, Committed, Consumer, Delivery, ErrorKind, Extent, Judge, Log, Outcome,
+    PortError, Reader, ReadingQuery, Scan, SensorSummary, Store, TopicKind,
+};
+
+/// A call that can be made to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Call {
+    /// [`Log::append`].
+    Append,
+    /// [`Consumer::poll`].
+    Poll,
+    /// [`Consumer::commit`].
+    Commit,
+    /// [`Store::prepare`].
+    Prepare,
+    /// [`Store::write`].
+    Write,
+    /// [`Store::delete`].
+    Delete,
+    /// [`Store::scan`].
+    Scan,
+}
+
+/// Whether a call that fails has done its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It has done nothing.
+    None,
+    /// It has done everything, but its answer was lost.
+    Done,
+}
+
+/// A log or a store whose calls answer `Unavailable` when told to.
+#[derive(Clone)]
+pub struct Faulty<P: ?Sized> {
+    inner: Arc<P>,
+    faults: Arc<Faults>,
+}
+
+/// How many calls are still to fail, and how.
+#[derive(Default)]
+struct Faults(Mutex<BTreeMap<Call, (u32, Effect)>>);
+
+impl<P: ?Sized> Faulty<P> {
+    /// Passes every call on, until told to fail.
+    pub fn new(inner: Arc<P>) -> Self {
+        Self { inner, faults: Arc::default() }
+    }
+
+    /// Makes the next `count` calls of this sort answer `Unavailable`; 0 ends it.
+    pub fn fail_next(&self, call: Call, count: u32, effect: Effect) {
+        self.faults.0.lock().unwrap_or_else(PoisonError::into_inner).insert(call, (count, effect));
+    }
+
+    /// How many calls of this sort are still to fail.
+    pub fn left_to_fail(&self, call: Call) -> u32 {
+        let faults = self.faults.0.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.get(&call).map_or(0, |(count, _)| *count)
+    }
+}
+
+impl Faults {
+    /// Does the work, unless this call is to fail.
+    async fn around<T>(&self, call: Call, work: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
+        let fault = {
+            let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            faults.get_mut(&call).filter(|(count, _)| *count > 0).map(|(count, effect)| {
+                *count -= 1;
+                *effect
+            })
+        };
+        let Some(effect) = fault else { return work.await };
+        if effect == Effect::Done {
+            work.await?;
+        }
+        Err(PortError::new(ErrorKind::Unavailable, format!("`{call:?}` was told to fail")))
+    }
+}
+
+#[async_trait]
+impl<L: Log + ?Sized> Log for Faulty<L> {
+    async fn create_topic(&self, topic: &Topic, kind: TopicKind) -> Result<(), PortError> {
+        self.inner.create_topic(topic, kind).await
+    }
+
+    async fn delete_topic(&self, topic: &Topic) -> Result<(), PortError> {
+        self.inner.delete_topic(topic).await
+    }
+
+    async fn append(&self, topic: &Topic, batch: Batch) -> Result<Appended, PortError> {
+        self.faults.around(Call::Append, self.inner.append(topic, batch)).await
+    }
+
+    async fn reader(&self, topic: &Topic, partition: Partition, from: Position) -> Result<Box<dyn Reader>, PortError> {
+        self.inner.reader(topic, partition, from).await
+    }
+
+    async fn consumer(&self, group: &str) -> Result<Box<dyn Consumer>, PortError> {
+        let inner = self.inner.consumer(group).await?;
+        Ok(Box::new(FaultyConsumer { inner, faults: Arc::clone(&self.faults) }))
+    }
+
+    async fn extents(&self, topic: &Topic) -> Result<Vec<Extent>, PortError> {
+        self.inner.extents(topic).await
+    }
+
+    async fn committed(&self, group: &str, topic: &Topic) -> Result<Vec<Committed>, PortError> {
+        self.inner.committed(group, topic).await
+    }
+
+    async fn ready(&self) -> Result<(), PortError> {
+        self.inner.ready().await
+    }
+}
+
+struct FaultyConsumer {
+    inner: Box<dyn Consumer>,
+    faults: Arc<Faults>,
+}
+
+#[async_trait]
+impl Consumer for FaultyConsumer {
+    async fn subscribe(&mut self, topics: &[Topic]) -> Result<(), PortError> {
+        self.inner.subscribe(topics).await
+    }
+
+    async fn poll(&mut self, records_max: usize, wait: Duration) -> Result<Vec<Delivery>, PortError> {
+        self.faults.around(Call::Poll, self.inner.poll(records_max, wait)).await
+    }
+
+    fn committed(&self, topic: &Topic, partition: Partition) -> Committed {
+        self.inner.committed(topic, partition)
+    }
+
+    async fn commit(&mut self, topic: &Topic, committed: Committed) -> Result<(), PortError> {
+        self.faults.around(Call::Commit, self.inner.commit(topic, committed)).await
+    }
+
+    async fn rewind(&mut self) -> Result<(), PortError> {
+        self.inner.rewind().await
+    }
+}
+
+#[async_trait]
+impl<S: Store + ?Sized> Store for Faulty<S> {
+    async fn prepare(&self, sensor_type: &SensorType) -> Result<(), PortError> {
+        self.faults.around(Call::Prepare, self.inner.prepare(sensor_type)).await
+    }
+
+    async fn write(
+        &self,
+        sensor_type: &SensorTypeId,
+        judged: &Judged,
+        judge: &dyn Judge,
+    ) -> Result<Vec<Outcome>, PortError> {
+        self.faults.around(Call::Write, self.inner.write(sensor_type, judged, judge)).await
+    }
+
+    async fn delete(
+        &self,
+        sensor_type: &SensorTypeId,
+        deletion: &Deletion,
+        position: Position,
+    ) -> Result<u64, PortError> {
+        self.faults.around(Call::Delete, self.inner.delete(sensor_type, deletion, position)).await
+    }
+
+    async fn scan(&self, sensor_type: &SensorTypeId, query: &ReadingQuery) -> Result<Box<dyn Scan>, PortError> {
+        self.faults.around(Call::Scan, self.inner.scan(sensor_type, query)).await
+    }
+
+    async fn latest(&self, sensor_type: &SensorTypeId) -> Result<Judged, PortError> {
+        self.inner.latest(sensor_type).await
+    }
+
+    async fn summaries(&self, sensor_type: &SensorTypeId) -> Result<Vec<SensorSummary>, PortError> {
+        self.inner.summaries(sensor_type).await
+    }
+
+    async fn buckets(&self, sensor_type: &SensorTypeId, query: &BucketQuery) -> Result<Vec<Bucket>, PortError> {
+        self.inner.buckets(sensor_type, query).await
+    }
+
+    async fn expire(&self, sensor_type: &SensorTypeId, before: Timestamp) -> Result<u64, PortError> {
+        self.inner.expire(sensor_type, before).await
+    }
+
+    async fn remove(&self, sensor_type: &SensorTypeId) -> Result<(), PortError> {
+        self.inner.remove(sensor_type).await
+    }
+
+    async fn ready(&self) -> Result<(), PortError> {
+        self.inner.ready().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ManualClock,
+        memory::{LogSettings, MemoryLog},
+    };
+
+    #[tokio::test]
+    async fn calls_fail_as_often_as_told_and_their_effect_is_as_told() {
+        let log = MemoryLog::new(Arc::new(ManualClock::default()), LogSettings::default());
+        let faulty = Faulty::new(Arc::new(log));
+        let topic = Topic::dead_letters();
+        faulty.create_topic(&topic, TopicKind::Notices).await.expect("a topic");
+        let batch = || Batch::Documents(vec![crate::Document { key: "a".to_owned(), body: None }]);
+        let mut ends = Vec::new();
+        for (count, effect) in [(1, Effect::None), (1, Effect::Done), (0, Effect::None)] {
+            faulty.fail_next(Call::Append, count, effect);
+            let answer = faulty.append(&topic, batch()).await;
+            assert_eq!(answer.is_err_and(|error| error.kind() == ErrorKind::Unavailable), count == 1);
+            assert_eq!(faulty.left_to_fail(Call::Append), 0);
+            ends.push(faulty.extents(&topic).await.expect("extents")[0].end);
+        }
+        assert_eq!(ends, [0, 1, 2].map(Position));
+    }
+}
