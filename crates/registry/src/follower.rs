@@ -207,8 +207,8 @@ fn has_gap(applied: u64, deliveries: &[Delivery]) -> bool {
     })
 }
 
-/// A document as it was read, or the key of one that can't be and what is wrong with it.
-type Decoded = Result<(Position, Entry), (String, String)>;
+/// A document as it was read, or the key of one that can't be and what is wrong with it (nothing any more, where it was removed).
+type Decoded = Result<(Position, Entry), (String, Option<String>)>;
 
 fn decode(deliveries: Vec<Delivery>) -> Vec<Decoded> {
     let mut decoded = Vec::new();
@@ -217,13 +217,16 @@ fn decode(deliveries: Vec<Delivery>) -> Vec<Decoded> {
         match delivery.content {
             Content::Documents(documents) => {
                 for (document, index) in documents.into_iter().zip(0..) {
-                    let entry = document::read(&document);
-                    decoded.push(entry.map(|entry| (first.after(index), entry)).map_err(|fault| (document.key, fault)));
+                    let entry = document::read(&document).map(|entry| (first.after(index), entry));
+                    let fault = |fault| (document.key, document.body.is_some().then_some(fault));
+                    decoded.push(entry.map_err(fault));
                 }
             }
-            Content::Undecodable(undecodable) => decoded.push(Err((format!("position {first}"), undecodable.reason))),
+            Content::Undecodable(undecodable) => {
+                decoded.push(Err((format!("position {first}"), Some(undecodable.reason))))
+            }
             Content::Readings { .. } | Content::Deletions(_) => {
-                decoded.push(Err((format!("position {first}"), "not a document".to_owned())));
+                decoded.push(Err((format!("position {first}"), Some("not a document".to_owned()))));
             }
         }
     }
@@ -234,7 +237,8 @@ fn apply(state: &mut State, decoded: Vec<Decoded>) {
     for entry in decoded {
         match entry {
             Ok((position, entry)) => state.apply(position, entry),
-            Err((key, fault)) => {
+            Err((key, None)) => state.forget_fault(&key),
+            Err((key, Some(fault))) => {
                 tracing::error!(key, fault, "a document of the registry can't be read and is left out");
                 state.note_fault(key, fault);
             }

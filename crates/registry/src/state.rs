@@ -149,6 +149,11 @@ impl State {
         }
     }
 
+    /// An unreadable document was removed.
+    pub(crate) fn forget_fault(&mut self, key: &str) {
+        self.faults.remove(key);
+    }
+
     /// Applies the document at `position`.
     pub(crate) fn apply(&mut self, position: Position, entry: Entry) {
         if !self.faults.is_empty() {
