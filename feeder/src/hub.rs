@@ -47,9 +47,19 @@ impl Retries {
 pub struct Acknowledgement {
     /// How many readings the hub now keeps.
     pub accepted: u64,
-    /// The readings that it refused.
+    /// The readings that it refused, or the first of them where it names only so many.
     #[serde(default)]
     pub rejected: Vec<Rejection>,
+    /// How many it refused, where it says so.
+    #[serde(default)]
+    rejected_count: Option<u64>,
+}
+
+impl Acknowledgement {
+    /// Returns how many readings the hub refused.
+    pub fn refused(&self) -> u64 {
+        self.rejected_count.unwrap_or_default().max(self.rejected.len() as u64)
+    }
 }
 
 /// One refused reading.
@@ -57,7 +67,7 @@ pub struct Acknowledgement {
 pub struct Rejection {
     /// Which reading of the request, from 0.
     pub index: u64,
-    /// The field at fault, none when it is the reading as a whole.
+    /// The field at fault, none or empty when it is the reading as a whole.
     #[serde(default)]
     pub field: Option<String>,
     /// The value at fault as it was sent.
@@ -69,6 +79,11 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// Returns the field at fault, none when it is the reading as a whole.
+    pub fn field_name(&self) -> Option<&str> {
+        self.field.as_deref().filter(|field| !field.is_empty())
+    }
+
     /// Returns the value as text, without the quotes of a string, cut to `chars_max`.
     pub fn value_text(&self, chars_max: usize) -> String {
         let text = match &self.value {

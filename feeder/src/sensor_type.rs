@@ -20,9 +20,9 @@ pub struct SensorType {
     pub sampling_interval: Option<Duration>,
     /// What it measures, in the order of the type.
     pub properties: Vec<Property>,
-    /// How its CSV files are written.
+    /// How its CSV files are written; none for a type that has no such files.
     #[serde(default)]
-    pub csv: Dialect,
+    pub csv: Option<Dialect>,
 }
 
 /// An observed property.
@@ -112,7 +112,7 @@ mod tests {
         .expect("valid");
         assert_eq!(emb.sampling_interval, Some(Duration::from_secs(3600)));
         assert_eq!(emb.properties[0].gross_range.expect("given").suspect, Some((100.0, 2000.0)));
-        assert_eq!((emb.properties[1].resolution, emb.csv.columns.len()), (None, 4));
+        assert_eq!((emb.properties[1].resolution, emb.csv.expect("given").columns.len()), (None, 4));
     }
 
     #[test]

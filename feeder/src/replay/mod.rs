@@ -32,8 +32,8 @@ use crate::stop::Stop;
 
 /// The type of a sensor that the hub does not know and the user does not name: the paper's boreholes.
 pub const DEFAULT_SENSOR_TYPE: &str = "emb";
-/// The most lines in one post.
-pub const BATCH_LINES_MAX: usize = 10_000;
+/// The most lines in one post: a hub names up to this many refused ones.
+pub const BATCH_LINES_MAX: usize = 1000;
 /// A post is not made longer once it has this many bytes.
 const BATCH_BYTES: usize = 256 << 10;
 /// How long the hub may be out of reach before the first line is posted.
@@ -214,9 +214,12 @@ impl Replay {
         progress: Progress,
         sensor_type: &SensorType,
     ) -> anyhow::Result<Self> {
+        let dialect = sensor_type.csv.as_ref().with_context(|| {
+            format!("type: sensor type `{}` has no CSV dialect, so its files cannot be replayed", sensor_type.id)
+        })?;
         let uri = hub.endpoint().path(&format!("/v1/readings/{}?sensor_id={}", sensor_type.id, options.sensor))?;
         let clock = match options.pace {
-            Pace::Speed(_) => Some(LineClock::new(&sensor_type.csv)?),
+            Pace::Speed(_) => Some(LineClock::new(dialect)?),
             Pace::Every(_) | Pace::AsFastAsPossible => None,
         };
         let resumed_lines = state.positions.iter().map(|position| position.line).sum();
@@ -235,7 +238,7 @@ impl Replay {
             uri,
             pacer: Pacer::new(options.pace),
             clock,
-            header: sensor_type.csv.header,
+            header: dialect.header,
             batch_lines: if matches!(options.pace, Pace::Every(_)) { 1 } else { options.batch },
             started: Instant::now(),
             stop: options.stop.clone(),
@@ -274,6 +277,10 @@ impl Replay {
                     && !(self.post(file, source, read_to).await? && self.wait_until(due).await)
                 {
                     return Ok(false);
+                }
+                if self.batch.body.is_empty() {
+                    // Each post is a whole document of the dialect.
+                    self.batch.body.extend_from_slice(source.header());
                 }
                 self.batch.body.extend_from_slice(&line);
                 self.batch.line_numbers.push(source.position().line);
@@ -325,12 +332,15 @@ impl Replay {
 
     /// Takes note of how the hub answered for the lines of a post.
     fn note(&mut self, source: &Source, line_numbers: &[u64], answer: Acknowledgement) -> anyhow::Result<()> {
-        let (sent, refused) = (line_numbers.len() as u64, answer.rejected.len() as u64);
+        let (sent, refused) = (line_numbers.len() as u64, answer.refused());
         if answer.accepted + refused != sent {
             bail!("the hub answered for `{}` readings of the {sent} lines posted", answer.accepted + refused);
         }
         self.summary.accepted += answer.accepted;
         self.state.accepted += answer.accepted;
+        let unnamed = refused - answer.rejected.len() as u64;
+        self.state.refused += unnamed;
+        self.summary.refused += unnamed;
         for rejection in answer.rejected {
             let Some(line) = line_numbers.get(usize::try_from(rejection.index).unwrap_or(usize::MAX)) else {
                 bail!("the hub refused reading `{}` of the {sent} lines posted", rejection.index);
@@ -344,7 +354,8 @@ impl Replay {
         self.state.refused += 1;
         let value = rejection.value_text(VALUE_CHARS_MAX);
         let file = source.path().to_owned();
-        self.summary.refuse(RefusedLine { file, line, field: rejection.field, value, reason: rejection.reason });
+        let field = rejection.field_name().map(str::to_owned);
+        self.summary.refuse(RefusedLine { file, line, field, value, reason: rejection.reason });
     }
 }
 

@@ -54,8 +54,16 @@ pub enum Line {
 pub struct Source {
     path: PathBuf,
     reader: BufReader<File>,
-    header: bool,
+    header: Header,
     position: Position,
+}
+
+/// The line of column names, which every post of a dialect with a header begins with; empty for one without.
+#[derive(Debug, Default)]
+struct Header {
+    line: Vec<u8>,
+    /// Lines that begin before this offset are no readings.
+    end: u64,
 }
 
 impl Source {
@@ -68,6 +76,7 @@ impl Source {
         let name = path.display();
         let file = File::open(path).with_context(|| format!("file `{name}`: cannot be opened"))?;
         let mut reader = BufReader::with_capacity(64 << 10, file);
+        let header = if header { Header::read(&mut reader, path)? } else { Header::default() };
         let mut passed = Position::START;
         while passed.offset < position.offset {
             let chunk = reader.fill_buf().with_context(|| format!("file `{name}`: cannot be read"))?;
@@ -96,6 +105,11 @@ impl Source {
         &self.path
     }
 
+    /// Returns the line of column names, line end included; empty when the dialect has none.
+    pub fn header(&self) -> &[u8] {
+        &self.header.line
+    }
+
     /// Returns the position after the line read last.
     pub fn position(&self) -> Position {
         self.position
@@ -115,17 +129,17 @@ impl Source {
         if line.is_empty() {
             return Ok(None);
         }
-        let first = self.position.offset == 0;
+        let began_at = self.position.offset;
         self.position.pass(line);
         let too_long = line.len() > LINE_BYTES_MAX;
         if too_long && !line.ends_with(b"\n") {
             self.skip_rest_of_line()?;
         }
         self.position.line += 1;
-        if first && line.starts_with(BYTE_ORDER_MARK) {
+        if began_at == 0 && line.starts_with(BYTE_ORDER_MARK) {
             line.drain(..BYTE_ORDER_MARK.len());
         }
-        let skipped = (first && self.header) || line.iter().all(u8::is_ascii_whitespace);
+        let skipped = began_at < self.header.end || is_empty(line);
         Ok(Some(match (skipped, too_long) {
             (true, _) => Line::Skipped,
             (false, true) => Line::TooLong,
@@ -164,6 +178,35 @@ impl Source {
     }
 }
 
+impl Header {
+    /// Reads the first line that is not empty, then goes back to the beginning.
+    fn read(reader: &mut BufReader<File>, path: &Path) -> anyhow::Result<Self> {
+        let name = path.display();
+        let unreadable = || format!("file `{name}`: cannot be read");
+        let mut header = Self::default();
+        loop {
+            header.line.clear();
+            reader.by_ref().take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut header.line).with_context(unreadable)?;
+            if header.line.len() == LINE_BYTES_MAX {
+                bail!("file `{name}`: its header line is longer than {LINE_BYTES_MAX} bytes");
+            }
+            if header.end == 0 && header.line.starts_with(BYTE_ORDER_MARK) {
+                header.line.drain(..BYTE_ORDER_MARK.len());
+            }
+            header.end = reader.stream_position().with_context(unreadable)?;
+            if !header.line.ends_with(b"\n") || !is_empty(&header.line) {
+                break;
+            }
+        }
+        reader.rewind().with_context(unreadable)?;
+        Ok(header)
+    }
+}
+
+fn is_empty(line: &[u8]) -> bool {
+    line.iter().all(u8::is_ascii_whitespace)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{any, prop_assert_eq, proptest};
@@ -197,6 +240,18 @@ mod tests {
         ];
         assert_eq!(lines(file.path(), false), expected.map(|(kind, line)| (kind, line.to_vec())));
         assert_eq!(lines(file.path(), true)[0].0, Line::Skipped);
+    }
+
+    #[test]
+    fn header_is_the_first_line_that_is_not_empty_wherever_the_file_is_opened() {
+        let file = file(b"\xef\xbb\xbf\r\ndate,ph\r\n2017,7\r\n");
+        let kinds: Vec<_> = lines(file.path(), true).into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, [Line::Skipped, Line::Skipped, Line::Reading]);
+        let mut source = Source::open(file.path(), true, Position::START).expect("opened");
+        let mut line = Vec::new();
+        while source.next_line(&mut line).expect("read").is_some() {}
+        let source = Source::open(file.path(), true, source.position()).expect("opened again");
+        assert_eq!(source.header(), b"date,ph\r\n");
     }
 
     #[test]

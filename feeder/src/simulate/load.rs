@@ -229,7 +229,7 @@ impl Worker {
         self.buffer.reserve(length + length / 8);
         self.counters.retries.fetch_add(self.hub.retries().total() - retries_before, Ordering::Relaxed);
         let Some((acknowledgement, took)) = answer else { return Ok(false) };
-        let rejected = acknowledgement.rejected.len() as u64;
+        let rejected = acknowledgement.refused();
         if acknowledgement.accepted + rejected != sent {
             bail!("the hub answered for `{}` readings of the {sent} posted", acknowledgement.accepted + rejected);
         }

@@ -162,9 +162,12 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     options.validate()?;
     let endpoint = Endpoint::parse(&options.hub)?;
     let mut hub = Hub::new(endpoint.clone(), options.give_up_after, options.stop.clone())?;
-    let sensor_type = SensorType::fetch(&mut hub, &options.sensor_type)
-        .await?
-        .with_context(|| format!("type: the hub {endpoint} has no sensor type `{}`", options.sensor_type))?;
+    let found = SensorType::fetch(&mut hub, &options.sensor_type).await?;
+    if options.stop.requested() {
+        bail!("stopped before the hub {endpoint} told of its sensor types");
+    }
+    let sensor_type =
+        found.with_context(|| format!("type: the hub {endpoint} has no sensor type `{}`", options.sensor_type))?;
     let schedule = Schedule::new((options.backfill.as_ref(), options.live.as_ref()), &sensor_type, Timestamp::now())?;
     let mut simulation = Simulation::new(options, schedule, &sensor_type, endpoint).await?;
     simulation.register(&sensor_type).await?;

@@ -21,7 +21,7 @@ pub struct Report {
     pub format_version: u32,
     /// What was asked for, defaults filled in.
     pub settings: Settings,
-    /// The hub-independent time at which posting began, RFC 3339 in UTC.
+    /// When posting began by the feeder's clock, RFC 3339 in UTC.
     pub started_at: String,
     /// From the first post to the last answer.
     pub elapsed_seconds: f64,
@@ -181,7 +181,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for rejection in &self.rejections {
-            let field = rejection.field.as_deref().unwrap_or("reading");
+            let field = rejection.field_name().unwrap_or("reading");
             writeln!(f, "refused: {field}: `{}`: {}", rejection.value_text(100), rejection.reason)?;
         }
         if self.stopped_early {

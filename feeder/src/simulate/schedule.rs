@@ -118,13 +118,7 @@ mod tests {
     }
 
     fn sensor_type(interval: Option<Duration>) -> SensorType {
-        SensorType {
-            id: "emb".to_owned(),
-            name: None,
-            sampling_interval: interval,
-            properties: Vec::new(),
-            csv: Default::default(),
-        }
+        SensorType { id: "emb".to_owned(), name: None, sampling_interval: interval, properties: Vec::new(), csv: None }
     }
 
     fn backfill(start: Option<&str>, span: Duration, now: &str) -> anyhow::Result<Steps> {
