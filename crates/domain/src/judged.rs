@@ -128,6 +128,14 @@ impl Rows {
         all
     }
 
+    /// The same rows with room for properties that the type has gained, absent and flagged 2.
+    #[must_use]
+    pub fn widened(&self, width: usize) -> Self {
+        let mut rows = Self::new(width.max(self.width));
+        self.iter().for_each(|row| rows.push(row));
+        rows
+    }
+
     /// The row at `index`.
     ///
     /// # Panics

@@ -367,7 +367,7 @@ mod duration_text {
             (1_000, "ms"),
             (1, "us"),
         ];
-        let (size, unit) = units.into_iter().find(|(size, _)| micros % size == 0).unwrap_or((1, "us"));
+        let (size, unit) = units.into_iter().find(|(size, _)| micros.is_multiple_of(*size)).unwrap_or((1, "us"));
         format!("{}{unit}", micros / size)
     }
 

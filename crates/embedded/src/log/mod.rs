@@ -1,0 +1,206 @@
+//! The log in the data folder: entries of records under (topic, position), written by one committer that shares each fsync
+//! among all who wait.
+//!
+//! **Invariant:** an entry is visible only after it was synced, and everything else in the folder is written behind it in the
+//! same journal: whatever prefix of the journal survives a crash is consistent.
+
+mod committer;
+mod consumer;
+mod reader;
+mod topics;
+mod verify;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{SyncSender, TrySendError},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use domain::{Partition, Position, Topic};
+use fjall::{Database, Keyspace};
+use ports::{Appended, Batch, Clock, Committed, Consumer, ErrorKind, Extent, Log, PortError, Reader, TopicKind};
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    disk::{Disk, Need},
+    error, records_codec,
+};
+use committer::{Append, Committer, Request};
+use topics::{TopicState, Topics};
+pub(crate) use verify::verify;
+
+/// The most appends that wait for a commit.
+const QUEUE_MAX: usize = 4_096;
+
+/// What the log needs of the data folder.
+pub(crate) struct Keyspaces {
+    /// (topic number, first position, count) to an entry of records.
+    pub records: Keyspace,
+    /// (topic number, document key) to the position of its newest document.
+    pub document_keys: Keyspace,
+    /// Topics by name, and their extents by number.
+    pub topics: Keyspace,
+    /// (topic number, group) to what the group has committed.
+    pub groups: Keyspace,
+}
+
+/// Bounds of the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub retention: Duration,
+    pub size_max: u64,
+}
+
+pub(crate) struct Shared {
+    pub database: Database,
+    pub keyspaces: Keyspaces,
+    pub topics: Topics,
+    pub clock: Arc<dyn Clock>,
+    pub disk: Arc<Disk>,
+    pub bounds: Bounds,
+    /// Moves whenever a waiting reader or consumer should look again.
+    pub changed: watch::Sender<u64>,
+    /// Which member of a group has a topic.
+    members: Mutex<HashMap<(String, u32), u64>>,
+    member_last: AtomicU64,
+}
+
+impl Shared {
+    fn members(&self) -> MutexGuard<'_, HashMap<(String, u32), u64>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn topic(&self, topic: &Topic) -> Result<Arc<TopicState>, PortError> {
+        self.topics
+            .get(topic)
+            .ok_or_else(|| PortError::new(ErrorKind::NotFound, format!("there is no topic `{topic}`")))
+    }
+}
+
+/// [`Log`] in the data folder; one partition per topic.
+pub(crate) struct EmbeddedLog {
+    shared: Arc<Shared>,
+    requests: SyncSender<Request>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EmbeddedLog {
+    pub fn open(
+        database: Database,
+        keyspaces: Keyspaces,
+        clock: Arc<dyn Clock>,
+        disk: Arc<Disk>,
+        bounds: Bounds,
+    ) -> Result<Self, PortError> {
+        let topics = Topics::load(&keyspaces)?;
+        let (changed, _) = watch::channel(0);
+        let shared = Arc::new(Shared {
+            database,
+            keyspaces,
+            topics,
+            clock,
+            disk,
+            bounds,
+            changed,
+            members: Mutex::default(),
+            member_last: AtomicU64::new(0),
+        });
+        let (requests, queue) = std::sync::mpsc::sync_channel(QUEUE_MAX);
+        let committer = Committer::new(Arc::clone(&shared), queue);
+        let thread = std::thread::Builder::new().name("log-committer".into()).spawn(move || committer.run());
+        let thread =
+            thread.map_err(|e| PortError::new(ErrorKind::Unavailable, "no thread for the log").with_source(e))?;
+        Ok(Self { shared, requests, committer: Mutex::new(Some(thread)) })
+    }
+
+    /// Finishes what waits for a commit and stops; appends are refused from then on.
+    pub fn close(&self) {
+        let thread = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = self.requests.send(Request::Stop);
+            let _ = thread.join();
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        make: impl FnOnce(oneshot::Sender<Result<T, PortError>>) -> Request,
+    ) -> Result<T, PortError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.try_send(make(reply)).map_err(|refused| match refused {
+            TrySendError::Full(_) => {
+                PortError::new(ErrorKind::Full, format!("{QUEUE_MAX} appends wait for the disk already"))
+            }
+            TrySendError::Disconnected(_) => error::stopped(),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(error::stopped()))
+    }
+}
+
+impl Drop for EmbeddedLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[async_trait]
+impl Log for EmbeddedLog {
+    async fn create_topic(&self, topic: &Topic, kind: TopicKind) -> Result<(), PortError> {
+        match self.shared.topics.get(topic) {
+            Some(state) if state.kind == kind => Ok(()),
+            Some(_) => Err(PortError::new(ErrorKind::Conflict, format!("topic `{topic}` exists as another kind"))),
+            None => self.ask(|reply| Request::Create { topic: topic.clone(), kind, reply }).await,
+        }
+    }
+
+    async fn delete_topic(&self, topic: &Topic) -> Result<(), PortError> {
+        self.ask(|reply| Request::Delete { topic: topic.clone(), reply }).await
+    }
+
+    async fn append(&self, topic: &Topic, batch: Batch) -> Result<Appended, PortError> {
+        let topic = self.shared.topic(topic)?;
+        let segment = records_codec::encode_segment(&batch);
+        self.ask(|reply| Request::Append(Append { topic, batch, segment, reply })).await
+    }
+
+    async fn reader(&self, topic: &Topic, partition: Partition, from: Position) -> Result<Box<dyn Reader>, PortError> {
+        let state = self.shared.topic(topic)?;
+        if partition != Partition(0) {
+            return Err(PortError::new(ErrorKind::NotFound, format!("topic `{topic}` has no partition {partition}")));
+        }
+        Ok(Box::new(reader::EmbeddedReader::new(Arc::clone(&self.shared), state, from)))
+    }
+
+    async fn consumer(&self, group: &str) -> Result<Box<dyn Consumer>, PortError> {
+        let member = self.shared.member_last.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Box::new(consumer::EmbeddedConsumer::new(Arc::clone(&self.shared), group.to_owned(), member)))
+    }
+
+    async fn extents(&self, topic: &Topic) -> Result<Vec<Extent>, PortError> {
+        let extent = self.shared.topic(topic)?.extent();
+        Ok(vec![Extent { partition: Partition(0), start: Position(extent.start), end: Position(extent.end) }])
+    }
+
+    async fn committed(&self, group: &str, topic: &Topic) -> Result<Vec<Committed>, PortError> {
+        let state = self.shared.topic(topic)?;
+        Ok(vec![topics::load_committed(&self.shared.keyspaces, state.number, group)?])
+    }
+
+    async fn ready(&self) -> Result<(), PortError> {
+        self.shared.disk.check(Need::Accept)?;
+        self.shared.topics.check_size(self.shared.bounds.size_max)?;
+        let closed =
+            self.committer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(JoinHandle::is_finished);
+        if closed { Err(error::stopped()) } else { Ok(()) }
+    }
+}
