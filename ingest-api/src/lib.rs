@@ -3,6 +3,7 @@
 //! **Invariant:** a 2xx for a reading is sent only behind the answer of [`ports::Log::append`], so that accepted means durable.
 
 mod config;
+pub mod input;
 pub mod output;
 mod principal;
 mod problem;

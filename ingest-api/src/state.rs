@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use domain::SensorType;
 use ports::{Clock, Log, Store};
+use prometheus::{HistogramOpts, HistogramVec};
 use registry::Registry;
+use tokio::sync::RwLock;
 
-use crate::Config;
+use crate::{Config, Problem, input::in_flight::InFlight};
 
 /// The ports the service works through.
 #[derive(Clone)]
@@ -22,10 +25,45 @@ pub struct Ports {
     pub metrics: prometheus::Registry,
 }
 
+/// Metric: seconds from a request's head to its answer's head, by method, route and status.
+pub const REQUEST_DURATION: &str = "iot_hub_http_request_duration_seconds";
+/// Upper bounds of its buckets, in seconds.
+const REQUEST_DURATION_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
 /// State of the service, shared by all its threads as `web::Data<App>`.
 pub struct App {
     /// The ports.
     pub ports: Ports,
     /// The settings.
     pub config: Config,
+    /// The bound on bodies in flight.
+    pub in_flight: Arc<InFlight>,
+    /// How long requests took.
+    pub(crate) requests: HistogramVec,
+    /// Held for reading from the look at a sensor type to the append, for writing while a type is removed: so that nothing is
+    /// accepted for a type that goes.
+    pub(crate) types_in_use: RwLock<()>,
+}
+
+impl App {
+    /// Makes the state and registers the metrics of the service.
+    ///
+    /// # Errors
+    /// Where `ports.metrics` has metrics of these names already.
+    pub fn new(ports: Ports, config: Config) -> Result<Self, prometheus::Error> {
+        let options = HistogramOpts::new(REQUEST_DURATION, "Seconds from a request's head to its answer's head.")
+            .buckets(REQUEST_DURATION_BUCKETS.to_vec());
+        let requests = HistogramVec::new(options, &["method", "route", "status"])?;
+        ports.metrics.register(Box::new(requests.clone()))?;
+        let in_flight = InFlight::new(config.in_flight_size_max);
+        Ok(Self { ports, config, in_flight, requests, types_in_use: RwLock::new(()) })
+    }
+
+    /// The newest version of a sensor type.
+    ///
+    /// # Errors
+    /// 404 where there is none.
+    pub fn sensor_type(&self, id: &str) -> Result<Arc<SensorType>, Problem> {
+        self.ports.registry.sensor_type(id).ok_or_else(|| Problem::not_found("sensor type", id))
+    }
 }
