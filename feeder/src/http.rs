@@ -43,6 +43,9 @@ impl Endpoint {
             bail!("hub: `{url}` must begin with http://");
         }
         let Some(authority) = uri.authority() else { bail!("hub: `{url}` names no host") };
+        if authority.as_str().contains('@') {
+            bail!("hub: a URL with a user name is not supported");
+        }
         if uri.query().is_some() {
             bail!("hub: `{url}` must not have a query");
         }
@@ -236,6 +239,17 @@ mod tests {
         assert_eq!(endpoint.to_string(), "http://hub.example:8080/iot");
         assert_eq!(endpoint.path("/v1/sensors").expect("valid").to_string(), "/iot/v1/sensors");
         assert_eq!(Endpoint::parse("http://hub").expect("valid").connect_to, "hub:80");
+    }
+
+    #[test]
+    fn endpoint_takes_an_ipv6_address() {
+        assert_eq!(Endpoint::parse("http://[::1]:8080").expect("valid").connect_to, "[::1]:8080");
+    }
+
+    #[test]
+    fn endpoint_does_not_repeat_a_password() {
+        let error = Endpoint::parse("http://me:secret@hub").expect_err("refused").to_string();
+        assert!(!error.contains("secret"), "{error}");
     }
 
     #[test]

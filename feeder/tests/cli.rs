@@ -1,6 +1,7 @@
 //! The `feeder` command against a hub that is busy, resets connections, loses answers and refuses lines.
 
 mod fake_hub;
+mod in_process;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};

@@ -22,6 +22,10 @@ use crate::stop::Stop;
 /// The rejections that a report lists; the others are counted.
 pub const REJECTIONS_MAX: usize = 20;
 
+/// Posts of one step are spread over the interval to the next, but over no more than this, so that readings of rarer steps
+/// are not much older than their phenomenon time says.
+const SPREAD_MAX: Duration = Duration::from_secs(10);
+
 /// What all connections did so far.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -160,19 +164,20 @@ impl Worker {
         Ok(())
     }
 
-    /// Posts steps when they are due, each step's batches spread over its interval.
+    /// Posts steps when they are due, each step's batches spread over its interval or [`SPREAD_MAX`].
     ///
     /// # Errors
     ///
     /// When the hub refuses a post as a whole or stays out of reach.
     pub async fn live(&mut self, steps: Steps, start: Timestamp, began: Instant) -> anyhow::Result<()> {
         let batches = self.shard.len().div_ceil(self.batch).max(1);
+        let spread = steps.interval.min(SPREAD_MAX);
         let mut step = 0;
         while steps.has(step) {
             let moment = Moment::new(steps.time(start, step)?);
             for batch in 0..batches {
                 let share = (batch as f64 + self.phase) / batches as f64;
-                let due = began + steps.offset(step) + steps.interval.mul_f64(share);
+                let due = began + steps.offset(step) + spread.mul_f64(share);
                 if !self.wait_until(due).await {
                     return Ok(());
                 }

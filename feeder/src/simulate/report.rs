@@ -211,7 +211,7 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Queryable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |ms: Option<f64>| ms.map_or("beyond the last bucket".to_owned(), |ms| format!("{ms:.0} ms"));
+        let shown = |ms: Option<f64>| ms.map_or("not known".to_owned(), |ms| format!("{ms:.0} ms"));
         write!(
             f,
             "queryable  all {:.2} s after the first post, {:.3} s after the last answer: {} stored, {:.0}/s \
