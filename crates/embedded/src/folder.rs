@@ -137,6 +137,14 @@ impl Folder {
         Arc::clone(&self.store) as _
     }
 
+    /// Applies the log's retention now; it is applied every ten seconds anyway.
+    ///
+    /// # Errors
+    /// `Unavailable` while the folder is being closed.
+    pub async fn apply_log_retention(&self) -> Result<(), PortError> {
+        self.log.apply_retention().await
+    }
+
     /// Copies the folder as it is at this moment into a new one, while it is in use; `progress` is told the bytes copied so far.
     ///
     /// # Errors

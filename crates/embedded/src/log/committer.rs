@@ -47,6 +47,7 @@ pub(crate) enum Request {
     Append(Append),
     Create { topic: Topic, kind: TopicKind, reply: Reply<()> },
     Delete { topic: Topic, reply: Reply<()> },
+    ApplyRetention { reply: Reply<()> },
     Stop,
 }
 
@@ -100,6 +101,10 @@ impl Committer {
                 }
                 Request::Delete { topic, reply } => {
                     let _ = reply.send(self.delete(&topic));
+                }
+                Request::ApplyRetention { reply } => {
+                    self.sweep();
+                    let _ = reply.send(Ok(()));
                 }
                 Request::Stop => return true,
             }

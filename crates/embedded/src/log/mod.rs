@@ -123,6 +123,11 @@ impl EmbeddedLog {
         Ok(Self { shared, requests, committer: Mutex::new(Some(thread)) })
     }
 
+    /// Applies retention now instead of at the next look.
+    pub async fn apply_retention(&self) -> Result<(), PortError> {
+        self.ask(|reply| Request::ApplyRetention { reply }).await
+    }
+
     /// Finishes what waits for a commit and stops; appends are refused from then on.
     pub fn close(&self) {
         let thread = self.committer.lock().unwrap_or_else(PoisonError::into_inner).take();
