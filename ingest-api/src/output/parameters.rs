@@ -161,7 +161,7 @@ mod tests {
     const KNOWN: Known = Known { single: &["from", "to", "limit"], lists: &["sensor_id"] };
 
     fn read(query: &str) -> Parameters {
-        Parameters::parse(query, &KNOWN).ok().expect("a query string")
+        Parameters::parse(query, &KNOWN).expect("a query string")
     }
 
     #[track_caller]

@@ -1,0 +1,8 @@
+//! Readings out over a real socket: pages, streams, formats and problems.
+
+mod endless;
+mod formats;
+mod hub;
+mod problems;
+mod queries;
+mod streams;
