@@ -1,1 +1,134 @@
-//! Placeholder.
+//! Quality control: follows the readings of every sensor type in the log, flags each value, labels each reading and writes it to the
+//! store.
+//!
+//! One reading's walk: [`run`] polls it, `plan` judges it by the version of the type it was stamped with (`gross_range`) and puts it
+//! into a write with its neighbours, `effects` writes that and appends the dead letters, `consumer` commits position and totals together.
+//!
+//! **Invariant:** write, then commit: never the other way round. Of each topic, appended = stored + duplicate + revised + dead-lettered
+//! + deletion + skipped + pending.
+
+mod consumer;
+mod dead_letters;
+mod effects;
+pub mod gross_range;
+mod kind;
+pub mod metrics;
+mod plan;
+mod retention;
+mod retry;
+mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use ports::{Clock, Log, PortError, Store};
+use registry::Registry;
+use tokio::{sync::watch, task::JoinSet, time::sleep};
+
+pub use consumer::GROUP;
+pub use retry::Backoff;
+pub use status::Status;
+
+use crate::{
+    consumer::{POLL_WAIT, Worker},
+    metrics::Metrics,
+    retry::{Failure, Retry, stopped},
+};
+
+/// What quality control works on.
+#[derive(Clone)]
+pub struct Ports {
+    /// Where readings come from and dead letters go to.
+    pub log: Arc<dyn Log>,
+    /// Where judged readings go to.
+    pub store: Arc<dyn Store>,
+    /// The sensor types and sensors.
+    pub registry: Registry,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How quality control works.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// About the most records in one poll, and in one write to the store.
+    pub records_max: usize,
+    /// How long a poll waits for records: also how soon a new sensor type flows and a stop is noticed.
+    pub poll_wait: Duration,
+    /// Pauses while the log or the store is away.
+    pub backoff: Backoff,
+    /// Time between two looks at how far the log has grown, for the metrics.
+    pub refresh_interval: Duration,
+    /// Time between two rounds of retention.
+    pub retention_interval: Duration,
+    /// How long the batch in hand may take after the stop signal; then it is left for the next start.
+    pub stop_wait_max: Duration,
+    /// Tells whoever keeps a clone what keeps quality control from going on.
+    pub status: Status,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            records_max: 32_768,
+            poll_wait: POLL_WAIT,
+            backoff: Backoff::default(),
+            refresh_interval: Duration::from_millis(250),
+            retention_interval: Duration::from_secs(3600),
+            stop_wait_max: Duration::from_secs(5),
+            status: Status::default(),
+        }
+    }
+}
+
+/// Why quality control ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log or the store answered what no retry mends.
+    #[error("quality control can't go on: {0}")]
+    Port(#[from] PortError),
+    /// The metrics are registered already, or badly named.
+    #[error("the metrics of quality control can't be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Judges readings until the stop signal: finishes the batch in hand, commits, returns.
+///
+/// # Errors
+/// [`Error::Port`] where the log or the store is `Corrupt` or refuses for good; while they are merely away, it waits for them.
+pub async fn run(
+    ports: Ports,
+    config: Config,
+    metrics: &prometheus::Registry,
+    stop: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    let metrics = Metrics::register(metrics)?;
+    let ports = Arc::new(ports);
+    // Both end with this function, because the set aborts its tasks when it is dropped.
+    let mut companions = JoinSet::new();
+    companions.spawn(consumer::refresh(Arc::clone(&ports), metrics.clone(), config.refresh_interval));
+    let (store, registry, clock) = (Arc::clone(&ports.store), ports.registry.clone(), Arc::clone(&ports.clock));
+    companions.spawn(retention::run(store, registry, clock, config.retention_interval));
+    let retry = Retry { backoff: config.backoff, status: config.status.clone(), stop: stop.clone() };
+    let work = async {
+        match Worker::join(&ports, &config, &metrics, retry).await {
+            Ok(worker) => worker.work().await,
+            Err(Failure::Stopped) => Ok(()),
+            Err(Failure::Port(error)) => Err(error),
+        }
+    };
+    let out_of_time = async {
+        stopped(stop).await;
+        sleep(config.stop_wait_max).await;
+    };
+    let ended = tokio::select! {
+        ended = work => ended,
+        () = out_of_time => {
+            tracing::warn!("the batch in hand is left for the next start: the log or the store takes too long");
+            Ok(())
+        }
+    };
+    if let Err(error) = &ended {
+        config.status.set(Some(format!("quality control has stopped: {error}")));
+    }
+    Ok(ended?)
+}

@@ -1,6 +1,6 @@
 //! The log: ordered, durable records by topic, and the groups that work through them.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Add, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::{Deletion, Partition, Position, Readings, Timestamp, Topic, TypeVersion};
@@ -291,5 +291,20 @@ impl Totals {
     /// All records accounted for.
     pub fn sum(&self) -> u64 {
         self.stored + self.duplicate + self.revised + self.dead_lettered + self.deletion + self.skipped
+    }
+}
+
+impl Add for Totals {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            stored: self.stored + other.stored,
+            duplicate: self.duplicate + other.duplicate,
+            revised: self.revised + other.revised,
+            dead_lettered: self.dead_lettered + other.dead_lettered,
+            deletion: self.deletion + other.deletion,
+            skipped: self.skipped + other.skipped,
+        }
     }
 }

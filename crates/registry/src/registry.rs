@@ -318,6 +318,15 @@ impl Registry {
         Ok(new.map(document).collect())
     }
 
+    /// Waits until this process has applied what is in the topic now: to be asked where a record names what is not known here.
+    ///
+    /// # Errors
+    /// Transient ones.
+    pub async fn catch_up(&self) -> Result<(), RegistryError> {
+        let extents = self.0.shared.log.extents(&Topic::registry()).await?;
+        self.wait_until_applied(extents.first().map_or(0, |extent| extent.end.0)).await
+    }
+
     /// Moves at every change of a sensor type.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.shared.type_changes.subscribe()
@@ -345,7 +354,10 @@ impl Registry {
     async fn append(&self, documents: Vec<Document>) -> Result<(), RegistryError> {
         let count = documents.len() as u64;
         let appended = self.0.shared.log.append(&Topic::registry(), Batch::Documents(documents)).await?;
-        let position = appended.first_position.after(count).0;
+        self.wait_until_applied(appended.first_position.after(count).0).await
+    }
+
+    async fn wait_until_applied(&self, position: u64) -> Result<(), RegistryError> {
         let mut applied = self.0.shared.applied.subscribe();
         let waited = timeout(APPLY_WAIT_MAX, applied.wait_for(|applied| *applied >= position)).await;
         if matches!(waited, Ok(Ok(_))) {

@@ -241,7 +241,7 @@ async fn losing_registration_is_repaired_before_compaction_can_keep_it() {
     let late = format!(r#"{{"format":1,"revision":1,"sensor_type":"air","type_number":{air},"name":"late"}}"#);
     let document = Document { key: "sensor/s".to_owned(), body: Some(late.as_bytes().into()) };
     log.append(&Topic::registry(), Batch::Documents(vec![document])).await.expect("appended");
-    wait_until_all_agree(&log, &[registry.clone()]).await;
+    wait_until_all_agree(&log, std::slice::from_ref(&registry)).await;
     assert_eq!(registry.sensor("s"), Some(first));
 }
 

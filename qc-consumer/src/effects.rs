@@ -1,0 +1,94 @@
+//! What a plan does to the world: writes, deletions and dead letters, in log order, each until it is done.
+
+use domain::{Deletion, Judged, Partition, Position, Topic};
+use ports::{ErrorKind, Outcome, PortError, Totals};
+use tokio::time::Instant;
+
+use crate::{
+    Ports,
+    dead_letters::{self, Record, reading_json},
+    kind::Kind,
+    metrics::Metrics,
+    plan::{Plan, Rows, Step},
+    retry::{Failure, Retry},
+};
+
+/// What carries out plans.
+pub(crate) struct Effects<'a> {
+    pub(crate) ports: &'a Ports,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) retry: Retry,
+}
+
+impl Effects<'_> {
+    /// Does what is planned, in order; answers what became of the records.
+    pub(crate) async fn carry_out(
+        &self,
+        topic: &Topic,
+        partition: Partition,
+        kind: &Kind,
+        plan: Plan,
+    ) -> Result<Totals, Failure> {
+        let mut totals = Totals { skipped: plan.skipped, dead_lettered: plan.dead_lettered, ..Totals::default() };
+        let mut dead_letters = plan.dead_letters;
+        for step in plan.steps {
+            match step {
+                Step::Write(rows) if rows.rows.is_empty() => {}
+                Step::Write(rows) => {
+                    let (judged, outcomes) = self.write(topic, kind, rows).await?;
+                    for (index, outcome) in outcomes.into_iter().enumerate() {
+                        match outcome {
+                            Outcome::Stored => totals.stored += 1,
+                            Outcome::Duplicate => totals.duplicate += 1,
+                            Outcome::Revised => totals.revised += 1,
+                            Outcome::Rejected(reason) => {
+                                totals.dead_lettered += 1;
+                                let row = judged.rows.get(index);
+                                let sensor_id = &judged.sensor_ids[index];
+                                let properties = &kind.newest.property_ids;
+                                let time = row.row.phenomenon_time;
+                                let payload = reading_json(sensor_id, time, properties, row.values);
+                                let (position, accepted_at) = (row.row.position, row.row.accepted_at);
+                                let record = Record { topic, partition, position, accepted_at };
+                                dead_letters.push(record.reading(sensor_id, reason, payload));
+                            }
+                        }
+                    }
+                }
+                Step::Delete(deletion, position) => {
+                    self.delete(kind, &deletion, position).await?;
+                    totals.deletion += 1;
+                }
+            }
+        }
+        dead_letters::append(&self.ports.log, &self.retry, &dead_letters).await?;
+        if !dead_letters.is_empty() {
+            self.metrics.dead_letters(topic, dead_letters.len());
+        }
+        Ok(totals)
+    }
+
+    async fn write(&self, topic: &Topic, kind: &Kind, rows: Rows) -> Result<(Judged, Vec<Outcome>), Failure> {
+        let Rows { sensor_ids, rows, values, flags } = rows;
+        let rows = domain::Rows::from_columns(kind.newest.width(), rows.into_iter(), values, flags);
+        let judged = Judged { sensor_ids, rows };
+        let started = Instant::now();
+        let write = || self.ports.store.write(&kind.newest.id, &judged, kind);
+        let outcomes = self.retry.until_done("writing to the store", write).await?;
+        if outcomes.len() != judged.rows.len() {
+            let message =
+                format!("the store answered `{}` outcomes for `{}` readings", outcomes.len(), judged.rows.len());
+            return Err(Failure::Port(PortError::new(ErrorKind::Corrupt, message)));
+        }
+        let accepted = judged.rows.iter().map(|row| row.row.accepted_at);
+        self.metrics.written(topic, started.elapsed(), self.ports.clock.now(), accepted);
+        Ok((judged, outcomes))
+    }
+
+    async fn delete(&self, kind: &Kind, deletion: &Deletion, position: Position) -> Result<(), Failure> {
+        let delete = || self.ports.store.delete(&kind.newest.id, deletion, position);
+        let readings = self.retry.until_done("deleting from the store", delete).await?;
+        tracing::info!(sensor_id = %deletion.sensor_id, %position, readings, "deleted readings");
+        Ok(())
+    }
+}

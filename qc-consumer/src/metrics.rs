@@ -1,0 +1,227 @@
+//! What Prometheus is told: promise 1 as counters that add up, and how long things take.
+//!
+//! **Invariant:** within one exposition `appended = sum of processed + pending` for every topic, because all three are derived from one
+//! snapshot under one lock. They start from the committed totals, so that they still add up after a restart.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use domain::{Partition, Timestamp, Topic};
+use ports::{Committed, Extent, Totals};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
+
+/// Readings and deletions the log took, by topic.
+pub const APPENDED: &str = "iot_hub_readings_appended_total";
+/// What became of them, by topic and outcome.
+pub const PROCESSED: &str = "iot_hub_readings_processed_total";
+/// Those still to be processed, by topic.
+pub const PENDING: &str = "iot_hub_readings_pending";
+/// From accepted to queryable, in seconds, by topic.
+pub const FRESHNESS: &str = "iot_hub_freshness_seconds";
+/// Dead letters appended by this process, by topic of their records; again after a crash.
+pub const DEAD_LETTERS: &str = "iot_hub_dead_letters_total";
+/// Readings in one write to the store.
+pub const BATCH: &str = "iot_hub_quality_batch_readings";
+/// How long one write to the store takes, in seconds.
+pub const WRITE: &str = "iot_hub_quality_write_duration_seconds";
+
+/// Upper bounds of freshness, in seconds: 1 ms to 60 s.
+const FRESHNESS_BUCKETS_S: [f64; 15] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// The metrics of one consumer; clones share them.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    progress: Progress,
+    freshness: HistogramVec,
+    dead_letters: IntCounterVec,
+    batch: Histogram,
+    write: Histogram,
+}
+
+impl Metrics {
+    /// Makes the metrics and registers them.
+    pub(crate) fn register(registry: &prometheus::Registry) -> prometheus::Result<Self> {
+        let freshness = HistogramOpts::new(FRESHNESS, "Time from a reading's acceptance until queries see it");
+        let batch = HistogramOpts::new(BATCH, "Readings in one write to the store")
+            .buckets(prometheus::exponential_buckets(1.0, 4.0, 9)?);
+        let write = HistogramOpts::new(WRITE, "Duration of one write to the store");
+        let dead_letters = Opts::new(DEAD_LETTERS, "Dead letters appended by this process");
+        let metrics = Self {
+            progress: Progress::new()?,
+            freshness: HistogramVec::new(freshness.buckets(FRESHNESS_BUCKETS_S.to_vec()), &["topic"])?,
+            dead_letters: IntCounterVec::new(dead_letters, &["topic"])?,
+            batch: Histogram::with_opts(batch)?,
+            write: Histogram::with_opts(write)?,
+        };
+        registry.register(Box::new(metrics.progress.clone()))?;
+        registry.register(Box::new(metrics.freshness.clone()))?;
+        registry.register(Box::new(metrics.dead_letters.clone()))?;
+        registry.register(Box::new(metrics.batch.clone()))?;
+        registry.register(Box::new(metrics.write.clone()))?;
+        Ok(metrics)
+    }
+
+    /// How far the group is.
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Takes note of a write that returned at `now`, of readings accepted at the given times.
+    pub(crate) fn written(
+        &self,
+        topic: &Topic,
+        took: Duration,
+        now: Timestamp,
+        accepted: impl ExactSizeIterator<Item = Timestamp>,
+    ) {
+        self.write.observe(took.as_secs_f64());
+        self.batch.observe(accepted.len() as f64);
+        let freshness = self.freshness.with_label_values(&[topic.as_str()]).local();
+        // A clock that was set back makes no negative times: `since` stops at zero.
+        accepted.for_each(|accepted_at| freshness.observe(now.since(accepted_at).as_secs_f64()));
+        freshness.flush();
+    }
+
+    /// Takes note of dead letters that are durable.
+    pub(crate) fn dead_letters(&self, topic: &Topic, count: usize) {
+        self.dead_letters.with_label_values(&[topic.as_str()]).inc_by(count as u64);
+    }
+}
+
+/// How far the group is on every partition: the snapshot behind appended, processed and pending; clones share it.
+///
+/// It speaks of the whole group: where several members run, all say the same, and a query takes one of them, not their sum.
+#[derive(Clone)]
+pub(crate) struct Progress {
+    places: Arc<Mutex<BTreeMap<Topic, Places>>>,
+    appended: IntCounterVec,
+    processed: IntCounterVec,
+    pending: IntGaugeVec,
+}
+
+/// The partitions of one topic.
+#[derive(Default)]
+struct Places {
+    /// Number of the sensor type: a topic made again under the same name starts over.
+    type_number: u64,
+    by_partition: BTreeMap<Partition, Place>,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Place {
+    /// What is before it is gone, read or not.
+    start: u64,
+    end: u64,
+    committed: Committed,
+}
+
+impl Progress {
+    fn new() -> prometheus::Result<Self> {
+        let processed = Opts::new(PROCESSED, "What became of the records of a topic, since it was made");
+        Ok(Self {
+            places: Arc::default(),
+            appended: IntCounterVec::new(
+                Opts::new(APPENDED, "Records the log took, since the topic was made"),
+                &["topic"],
+            )?,
+            processed: IntCounterVec::new(processed, &["topic", "outcome"])?,
+            pending: IntGaugeVec::new(Opts::new(PENDING, "Records that are not processed yet"), &["topic"])?,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Topic, Places>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what the log says of a topic.
+    pub(crate) fn refresh(&self, topic: &Topic, type_number: u64, extents: &[Extent], committed: &[Committed]) {
+        let mut topics = self.lock();
+        let places = topics.entry(topic.clone()).or_default();
+        if places.type_number != type_number {
+            *places = Places { type_number, by_partition: BTreeMap::new() };
+        }
+        for extent in extents {
+            let place = places.by_partition.entry(extent.partition).or_default();
+            place.start = place.start.max(extent.start.0);
+            place.end = place.end.max(extent.end.0);
+        }
+        for committed in committed {
+            places.by_partition.entry(committed.partition).or_default().advance(*committed);
+        }
+    }
+
+    /// Takes over a commit.
+    pub(crate) fn committed(&self, topic: &Topic, committed: Committed) {
+        let mut topics = self.lock();
+        let places = topics.entry(topic.clone()).or_default();
+        places.by_partition.entry(committed.partition).or_default().advance(committed);
+    }
+
+    /// Forgets every topic but these.
+    pub(crate) fn keep_only(&self, topics: &[Topic]) {
+        self.lock().retain(|topic, _| topics.contains(topic));
+    }
+}
+
+impl Place {
+    /// What became of all records that are read or gone; those that were gone before the group came to them count as skipped.
+    fn totals(&self) -> Totals {
+        let gone = self.start.saturating_sub(self.committed.position.0);
+        Totals { skipped: self.committed.totals.skipped + gone, ..self.committed.totals }
+    }
+
+    /// Moves on; what is older than what is known already changes nothing.
+    fn advance(&mut self, committed: Committed) {
+        if committed.position >= self.committed.position {
+            self.committed = committed;
+        }
+        self.end = self.end.max(self.committed.position.0);
+    }
+}
+
+/// The outcomes that [`PROCESSED`] tells apart.
+fn outcomes(totals: &Totals) -> [(&'static str, u64); 6] {
+    [
+        ("stored", totals.stored),
+        ("duplicate", totals.duplicate),
+        ("revised", totals.revised),
+        ("dead_lettered", totals.dead_lettered),
+        ("deletion", totals.deletion),
+        ("skipped", totals.skipped),
+    ]
+}
+
+impl Collector for Progress {
+    fn desc(&self) -> Vec<&Desc> {
+        [self.appended.desc(), self.processed.desc(), self.pending.desc()].concat()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // Held to the end: two expositions at once must not fill the same series.
+        let topics = self.lock();
+        self.appended.reset();
+        self.processed.reset();
+        self.pending.reset();
+        for (topic, places) in topics.iter() {
+            let topic = topic.as_str();
+            for place in places.by_partition.values() {
+                self.appended.with_label_values(&[topic]).inc_by(place.end);
+                let totals = place.totals();
+                let pending = place.end.saturating_sub(totals.sum());
+                self.pending.with_label_values(&[topic]).add(i64::try_from(pending).unwrap_or(i64::MAX));
+                for (outcome, count) in outcomes(&totals) {
+                    self.processed.with_label_values(&[topic, outcome]).inc_by(count);
+                }
+            }
+        }
+        [self.appended.collect(), self.processed.collect(), self.pending.collect()].concat()
+    }
+}

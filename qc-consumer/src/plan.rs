@@ -1,0 +1,232 @@
+//! Turns deliveries of one partition into what is to be done for them: writes as large as possible, deletions, dead letters.
+//!
+//! **Invariant:** pure. Steps are in log order; every position from the committed one to the end is in exactly one of the steps, the
+//! dead letters or the skipped ones.
+
+use domain::{
+    DeadLetter, Deletion, Flag, Partition, Position, PropertyId, Readings, Row, SensorId, SensorType, SensorTypeId,
+    Timestamp, Topic, TypeVersion, Value,
+};
+use ports::{Content, Delivery};
+
+use crate::{
+    dead_letters::{Record, reading_json},
+    gross_range,
+    kind::Kind,
+};
+
+/// What is to be done for deliveries of one partition.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// In log order.
+    pub(crate) steps: Vec<Step>,
+    pub(crate) dead_letters: Vec<DeadLetter>,
+    /// Positions the dead letters stand for.
+    pub(crate) dead_lettered: u64,
+    /// Positions that were gone before they were read.
+    pub(crate) skipped: u64,
+    /// The position behind the last.
+    pub(crate) next: Position,
+}
+
+/// One call of the store.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Judged readings to be written.
+    Write(Rows),
+    /// A deletion at its position.
+    Delete(Deletion, Position),
+}
+
+/// Judged readings by column, each row as wide as the newest version of the type.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    pub(crate) sensor_ids: Vec<SensorId>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) values: Vec<Value>,
+    pub(crate) flags: Vec<Flag>,
+}
+
+/// What a plan is made by.
+pub(crate) struct Planner<'a, F> {
+    pub(crate) topic: &'a Topic,
+    pub(crate) partition: Partition,
+    pub(crate) kind: &'a Kind,
+    /// The type that a sensor is bound to, where it is bound to another than this.
+    pub(crate) bound_elsewhere: F,
+    /// The most rows in one write, as far as deliveries allow.
+    pub(crate) records_max: usize,
+}
+
+impl<F: Fn(&SensorId) -> Option<SensorTypeId>> Planner<'_, F> {
+    /// Plans deliveries of the partition in order; what is before `from` is done already.
+    pub(crate) fn plan(&self, from: Position, deliveries: Vec<Delivery>) -> Plan {
+        let mut plan = Plan { next: from, ..Plan::default() };
+        for delivery in deliveries {
+            let (first, next) = (delivery.first_position, delivery.next_position());
+            if next <= plan.next {
+                continue;
+            }
+            let done = plan.next.0.saturating_sub(first.0);
+            plan.skipped += first.0.saturating_sub(plan.next.0);
+            plan.next = next;
+            match delivery.content {
+                Content::Readings { type_version, readings } => {
+                    let batch = Stamped { first, done: done as usize, accepted_at: delivery.accepted_at, type_version };
+                    self.plan_readings(&mut plan, batch, readings);
+                }
+                Content::Deletions(deletions) => {
+                    let placed = deletions.into_iter().zip(0..).skip(done as usize);
+                    plan.steps.extend(placed.map(|(deletion, index)| Step::Delete(deletion, first.after(index))));
+                }
+                Content::Documents(documents) => {
+                    for (document, index) in documents.iter().zip(0..).skip(done as usize) {
+                        let bytes = document.body.as_deref().unwrap_or_default().to_vec();
+                        let reason = "a document in a topic of readings".to_owned();
+                        let undecodable = ports::Undecodable { count: 1, bytes, reason };
+                        let record = self.record(first.after(index), delivery.accepted_at);
+                        plan.dead(record.undecodable(&undecodable));
+                    }
+                }
+                Content::Undecodable(mut undecodable) => {
+                    undecodable.count -= done as u32;
+                    let record = self.record(first.after(done), delivery.accepted_at);
+                    plan.dead(record.undecodable(&undecodable));
+                }
+            }
+        }
+        plan
+    }
+
+    fn record(&self, position: Position, accepted_at: Timestamp) -> Record<'_> {
+        Record { topic: self.topic, partition: self.partition, position, accepted_at }
+    }
+
+    fn plan_readings(&self, plan: &mut Plan, batch: Stamped, readings: Readings) {
+        let Some(judging) = self.kind.judging(batch.type_version) else {
+            let version = batch.type_version.unwrap_or(0);
+            let reason = format!("sensor type `{}` has no version `{version}`", self.kind.newest.id);
+            for index in batch.done..readings.len() {
+                self.refuse(plan, &batch, (&readings, index), reason.clone());
+            }
+            return;
+        };
+        let width = self.kind.newest.width();
+        let columns = Columns::map(readings.properties(), judging, width);
+        let rows = plan.rows_to_fill(readings.len(), self.records_max);
+        let first_row = rows.rows.len();
+        let mut refused = Vec::new();
+        for index in batch.done..readings.len() {
+            let reading = readings.get(index);
+            if let Some(reason) = self.refusal(&columns, &readings, index) {
+                refused.push((index, reason));
+                continue;
+            }
+            let position = batch.first.after(index as u64);
+            rows.sensor_ids.push(reading.sensor_id.clone());
+            rows.rows.push(Row {
+                phenomenon_time: reading.phenomenon_time,
+                accepted_at: batch.accepted_at,
+                position,
+                first_position: position,
+                type_version: judging.version,
+            });
+            columns.push(reading.values, width, &mut rows.values);
+        }
+        rows.flags.resize(rows.values.len(), Flag::NotEvaluated);
+        let cells = first_row * width..;
+        let properties = &judging.definition.properties;
+        gross_range::flag_rows(properties, width, &rows.values[cells.clone()], &mut rows.flags[cells]);
+        for (index, reason) in refused {
+            self.refuse(plan, &batch, (&readings, index), reason);
+        }
+    }
+
+    /// Why a reading can't be stored, if it can't.
+    fn refusal(&self, columns: &Columns<'_>, readings: &Readings, index: usize) -> Option<String> {
+        let reading = readings.get(index);
+        if let Some(bound_to) = (self.bound_elsewhere)(reading.sensor_id) {
+            return Some(format!(
+                "`sensor_id` = `{}`: the sensor is bound to sensor type `{bound_to}`, not `{}`",
+                reading.sensor_id, self.kind.newest.id
+            ));
+        }
+        let (_, property) = columns.unknown.iter().find(|(column, _)| !reading.values[*column].is_absent())?;
+        let version = columns.version;
+        Some(format!("`{property}`: version `{version}` of sensor type `{}` has no such property", self.kind.newest.id))
+    }
+
+    fn refuse(&self, plan: &mut Plan, batch: &Stamped, (readings, index): (&Readings, usize), reason: String) {
+        let reading = readings.get(index);
+        let payload = reading_json(reading.sensor_id, reading.phenomenon_time, readings.properties(), reading.values);
+        let record = self.record(batch.first.after(index as u64), batch.accepted_at);
+        plan.dead(record.reading(reading.sensor_id, reason, payload));
+    }
+}
+
+impl Plan {
+    /// Takes note of a dead letter.
+    pub(crate) fn dead(&mut self, letter: DeadLetter) {
+        self.dead_lettered += u64::from(letter.count);
+        self.dead_letters.push(letter);
+    }
+
+    /// The write that the next `count` readings go to: the last step, while it has room.
+    fn rows_to_fill(&mut self, count: usize, records_max: usize) -> &mut Rows {
+        let has_room = matches!(self.steps.last(), Some(Step::Write(rows)) if rows.rows.is_empty() || rows.rows.len() + count <= records_max);
+        if !has_room {
+            self.steps.push(Step::Write(Rows::default()));
+        }
+        match self.steps.last_mut() {
+            Some(Step::Write(rows)) => rows,
+            _ => unreachable!("the last step was just made sure to be a write"),
+        }
+    }
+}
+
+/// What the readings of one delivery have in common.
+struct Stamped {
+    first: Position,
+    /// How many of them are done already.
+    done: usize,
+    accepted_at: Timestamp,
+    type_version: Option<TypeVersion>,
+}
+
+/// Where the columns of a batch go.
+struct Columns<'a> {
+    version: TypeVersion,
+    /// Whether they are the type's properties in its order, all of them.
+    identical: bool,
+    /// Index in the row of each column; `None` where the type has no such property.
+    targets: Vec<Option<usize>>,
+    /// The columns that go nowhere.
+    unknown: Vec<(usize, &'a PropertyId)>,
+}
+
+impl<'a> Columns<'a> {
+    fn map(properties: &'a [PropertyId], judging: &SensorType, width: usize) -> Self {
+        let version = judging.version;
+        if *properties == *judging.property_ids && width == judging.width() {
+            return Self { version, identical: true, targets: Vec::new(), unknown: Vec::new() };
+        }
+        let targets: Vec<_> = properties.iter().map(|id| judging.property_index(id.as_str())).collect();
+        let unknown = properties.iter().enumerate().filter(|(column, _)| targets[*column].is_none()).collect();
+        Self { version, identical: false, targets, unknown }
+    }
+
+    /// Appends a reading's values as a row of `width`.
+    fn push(&self, values: &[Value], width: usize, out: &mut Vec<Value>) {
+        if self.identical {
+            out.extend_from_slice(values);
+            return;
+        }
+        let start = out.len();
+        out.resize(start + width, Value::ABSENT);
+        for (value, target) in values.iter().zip(&self.targets) {
+            if let Some(index) = target {
+                out[start + index] = *value;
+            }
+        }
+    }
+}
