@@ -9,13 +9,14 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::hub::{Rejection, Retries};
+use crate::simulate::Options;
 use crate::simulate::faults::{FaultCounts, Faults};
 
 /// The version of the JSON form; it changes when a field changes its meaning or goes.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// A simulation's result.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
@@ -54,7 +55,7 @@ pub struct Report {
 }
 
 /// What a simulation was asked for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Settings {
     /// The hub's URL.
     pub hub: String,
@@ -165,6 +166,28 @@ pub fn per_second(count: u64, time: Duration) -> f64 {
 }
 
 impl Report {
+    /// The report of a run that was stopped before it knew the type of its sensors.
+    pub(super) fn of_nothing(options: &Options) -> Self {
+        let settings = Settings {
+            hub: options.hub.clone(),
+            sensor_type: options.sensor_type.clone(),
+            sensors: options.sensors,
+            sensor_prefix: options.sensor_prefix.clone(),
+            batch: options.batch,
+            seed: options.seed,
+            faults: options.faults,
+            ..Settings::default()
+        };
+        Self {
+            format_version: FORMAT_VERSION,
+            settings,
+            started_at: jiff::Timestamp::now().to_string(),
+            stopped_early: true,
+            queryable_unknown: Some("stopped".to_owned()),
+            ..Self::default()
+        }
+    }
+
     /// Writes the report as JSON.
     ///
     /// # Errors

@@ -37,6 +37,20 @@ async fn simulation_tells_when_history_is_posted_and_stops_when_asked() {
 }
 
 #[tokio::test]
+async fn run_that_is_stopped_before_it_reaches_a_hub_is_no_error() {
+    let (_stop, receiver) = watch::channel(true);
+    let stop = Stop::from(receiver);
+    let nowhere = "http://127.0.0.1:9".to_owned();
+    let live = Some(Live::default());
+    let options = simulate::Options { hub: nowhere.clone(), live, stop: stop.clone(), ..simulate::Options::default() };
+    assert!(simulate::run(options).await.expect("no error").stopped_early);
+    let desk = Desk::with(&["a,1\n"]);
+    let (sensor, files, quiet) = ("emb3".to_owned(), desk.files.clone(), true);
+    let options = replay::Options { hub: nowhere, sensor, files, quiet, stop, ..replay::Options::default() };
+    assert!(!replay::run(options).await.expect("no error").complete);
+}
+
+#[tokio::test]
 async fn replay_that_waits_for_a_busy_hub_stops_when_asked() {
     let desk = Desk::with(&["a,1\nb,2\n"]);
     let hub = FakeHub::start([Turn::Accept, Turn::Answer(503, "300", "")]);
