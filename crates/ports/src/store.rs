@@ -94,7 +94,7 @@ pub trait Store: Send + Sync {
 
 /// Gives the flags of a row whose values a merge has changed.
 pub trait Judge: Send + Sync {
-    /// A flag per value, by a version of the type.
+    /// A flag per value, by a version of the type: of a row that records of two versions made, the newer one.
     fn judge(&self, type_version: TypeVersion, values: &[Value]) -> Vec<Flag>;
 }
 

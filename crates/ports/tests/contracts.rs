@@ -48,3 +48,11 @@ mod log_of_one_partition {
 mod log_of_four_partitions {
     ports::log_contracts!(super::Memory<4>);
 }
+
+mod store {
+    ports::store_contracts!(super::Memory<1>);
+}
+
+mod store_beside_a_log_of_four_partitions {
+    ports::contract_tests!(super::Memory<4>, store: a_commit_never_outlives_the_writes_before_it);
+}
