@@ -18,21 +18,21 @@ Examples:
   feeder replay --sensor emb3 --as-fast-as-possible emb3/*.csv   in posts of 500 lines
   feeder replay --sensor st1 --type seismic --every 1s st1.csv
 
-The lines are posted as they are; they must follow the CSV dialect of the sensor's type (GET /v1/sensor-types/TYPE). The
-same command continues where it was stopped. Once complete, it forgets, and the same command posts all lines again, which
-changes nothing in the hub. The exit code is 0 when complete (with or without refused lines, which the summary lists), 1 after
+The lines are posted as they are; they must follow the CSV dialect of the sensor's type (GET /v1/sensor-types/TYPE). \
+The same command continues where it was stopped. Once complete, it forgets, and the same command posts all lines again, which \
+changes nothing in the hub. The exit code is 0 when complete (with or without refused lines, which the summary lists), 1 after \
 an error, 130 when stopped; after both the same command continues.";
 
 const SIMULATE_EXAMPLES: &str = "\
 Examples:
-  feeder simulate --type power --sensors 20000 --rate 1/s --duration 60s --batch 500 --report power.json
+  feeder simulate --type power --sensors 20000 --duration 60s --report power.json
   feeder simulate --type power --sensors 20000 --duration 500s --as-fast-as-possible
-  feeder simulate --type power --sensors 64 --batch 1 --connections 64 --duration 5000s --as-fast-as-possible
-  feeder simulate --type emb --sensors 5 --backfill 30d --rate 1/5s --register --faults spikes=0.002,outages=0.001
+  feeder simulate --type power --sensors 64 --batch 1 --connections 64 --duration 1h --as-fast-as-possible
+  feeder simulate --type emb --sensors 5 --backfill 30d --rate 1/5s --register --faults spikes=0.002
 
-Sensors are named sim1, sim2, ... (--sensor-prefix). Values follow the gross range and resolution of each property of the type,
-with a daily cycle and noise. The same settings and --seed make the same readings, whatever --batch and --connections are,
-as long as --start is given or the run is as fast as possible. With a paced run and no --start the phenomenon times are the
+Sensors are named power-sim1, power-sim2, ... after their type (--sensor-prefix). Values follow the gross range and resolution of each property of the type, \
+with a daily cycle and noise. The same settings and --seed make the same readings, whatever --batch and --connections are, \
+as long as --start is given or the run is as fast as possible. With a paced run and no --start the phenomenon times are the \
 real time. A hub takes times up to 24 h ahead of its clock; a run that would end later than now is refused.";
 
 /// Feeds an IoT-Hub through its REST API: replays CSV files, or simulates sensors.
@@ -162,9 +162,9 @@ pub struct SimulateArguments {
     /// begins), as spikes=0.001,outages=0.0001,missing=0.001,drift=0.0001 [default: none]
     #[arg(long, value_name = "RATES")]
     faults: Option<Faults>,
-    /// What the sensors' ids begin with; a number from 1 follows
-    #[arg(long, value_name = "TEXT", default_value = "sim")]
-    sensor_prefix: String,
+    /// What the sensors' ids begin with; a number from 1 follows [default: TYPE-sim]
+    #[arg(long, value_name = "TEXT")]
+    sensor_prefix: Option<String>,
     /// Registers each sensor with name, place (near 53.8, -2.9) and group before its first reading
     #[arg(long)]
     register: bool,
@@ -197,11 +197,13 @@ impl SimulateArguments {
                 (history, Some(Live { start: self.start, every: interval, duration }))
             }
         };
+        // An id belongs to one type in the whole hub, so simulations of two types must not share ids.
+        let sensor_prefix = self.sensor_prefix.unwrap_or_else(|| format!("{}-sim", self.sensor_type));
         Ok(simulate::Options {
             hub: self.hub,
             sensor_type: self.sensor_type,
             sensors: self.sensors,
-            sensor_prefix: self.sensor_prefix,
+            sensor_prefix,
             backfill,
             live,
             batch: self.batch,

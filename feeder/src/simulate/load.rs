@@ -16,6 +16,7 @@ use crate::http::Request;
 use crate::hub::{Hub, Rejection, problem_text};
 use crate::simulate::Registration;
 use crate::simulate::generator::{Moment, Shard};
+use crate::simulate::report::latency_histogram;
 use crate::simulate::schedule::Steps;
 use crate::stop::Stop;
 
@@ -54,7 +55,7 @@ pub struct Worker {
     buffered: usize,
     /// Microseconds from sending a post to its answer.
     pub latency: Histogram<u64>,
-    /// The first [`REJECTIONS_MAX`] rejections.
+    /// The first [`REJECTIONS_MAX`] rejections that differ in more than their index.
     pub rejections: Vec<Rejection>,
     /// The longest that a post was sent after it was due.
     pub lag_max: Duration,
@@ -75,13 +76,9 @@ pub struct Posting {
 
 impl Worker {
     /// Makes the worker of some sensors, the first of which has a number; `phase` spreads workers over the time between posts.
-    ///
-    /// # Errors
-    ///
-    /// When the latency histogram cannot be made.
-    pub fn new(hub: Hub, posting: Posting, (shard, first_number): (Shard, u32), phase: f64) -> anyhow::Result<Self> {
+    pub fn new(hub: Hub, posting: Posting, (shard, first_number): (Shard, u32), phase: f64) -> Self {
         let Posting { uri, batch, stop, counters } = posting;
-        Ok(Self {
+        Self {
             shard,
             first_number,
             hub,
@@ -92,10 +89,10 @@ impl Worker {
             phase,
             buffer: BytesMut::with_capacity(batch * 128),
             buffered: 0,
-            latency: Histogram::new(3)?,
+            latency: latency_histogram(),
             rejections: Vec::new(),
             lag_max: Duration::ZERO,
-        })
+        }
     }
 
     /// Returns the sensors.
@@ -242,9 +239,21 @@ impl Worker {
         self.counters.accepted.fetch_add(acknowledgement.accepted, Ordering::Relaxed);
         self.counters.rejected.fetch_add(rejected, Ordering::Relaxed);
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        let room = REJECTIONS_MAX.saturating_sub(self.rejections.len());
-        self.rejections.extend(acknowledgement.rejected.into_iter().take(room));
+        list_rejections(&mut self.rejections, acknowledgement.rejected);
         Ok(true)
+    }
+}
+
+/// Lists rejections that are not listed yet for the same field, value and reason, up to [`REJECTIONS_MAX`].
+pub fn list_rejections(listed: &mut Vec<Rejection>, more: impl IntoIterator<Item = Rejection>) {
+    for rejection in more {
+        if listed.len() >= REJECTIONS_MAX {
+            return;
+        }
+        let same = |other: &Rejection| Rejection { index: rejection.index, ..other.clone() } == rejection;
+        if !listed.iter().any(same) {
+            listed.push(rejection);
+        }
     }
 }
 
@@ -259,4 +268,24 @@ pub struct TypeNames {
     pub prefix: String,
     /// Where chance begins.
     pub seed: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejections_are_listed_once_and_up_to_a_bound() {
+        let rejection = |index: u64, reason: u64| Rejection {
+            index,
+            field: Some("ph".to_owned()),
+            value: None,
+            reason: format!("rule {reason}"),
+        };
+        let mut listed = Vec::new();
+        list_rejections(&mut listed, (0..100).map(|index| rejection(index, index % 3)));
+        assert_eq!(listed, [rejection(0, 0), rejection(1, 1), rejection(2, 2)]);
+        list_rejections(&mut listed, (0..100).map(|index| rejection(index, index)));
+        assert_eq!(listed.len(), REJECTIONS_MAX);
+    }
 }

@@ -44,7 +44,7 @@ pub struct Options {
     pub sensor_type: String,
     /// How many sensors.
     pub sensors: u32,
-    /// What their ids begin with; a number from 1 follows.
+    /// What their ids begin with; a number from 1 follows. An id belongs to one type in the whole hub.
     pub sensor_prefix: String,
     /// What to post as fast as possible.
     pub backfill: Option<Backfill>,
@@ -78,7 +78,7 @@ impl Default for Options {
             hub: "http://127.0.0.1:8080".to_owned(),
             sensor_type: "emb".to_owned(),
             sensors: 1,
-            sensor_prefix: "sim".to_owned(),
+            sensor_prefix: "emb-sim".to_owned(),
             backfill: None,
             live: None,
             batch: 500,

@@ -32,7 +32,7 @@ pub struct Report {
     pub accepted: u64,
     /// Readings that the hub refused.
     pub rejected: u64,
-    /// The first of those.
+    /// The first of those that differ in more than their index.
     pub rejections: Vec<Rejection>,
     /// Posts that the hub answered with a decision.
     pub requests: u64,
@@ -107,6 +107,14 @@ pub struct Latency {
     pub max: f64,
     /// The mean.
     pub mean: f64,
+}
+
+/// The longest latency that is told from longer ones, in microseconds: more than any answer is waited for.
+const LATENCY_MAX: u64 = 120_000_000;
+
+/// Makes a histogram of microseconds for [`Latency::of`].
+pub fn latency_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MAX, 3).expect("the bounds are constant and in order")
 }
 
 impl Latency {
@@ -250,5 +258,23 @@ impl fmt::Display for Queryable {
             shown(self.freshness_ms.p50),
             shown(self.freshness_ms.p99),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latency_is_told_from_microseconds_to_a_minute() {
+        let mut histogram = latency_histogram();
+        for microseconds in [50, 5_000, 500_000, 60_000_000] {
+            histogram.saturating_record(microseconds);
+        }
+        let latency = Latency::of(&histogram);
+        let near = |shown: f64, ms: f64| assert!((shown / ms - 1.0).abs() < 0.001, "{shown} is not {ms}");
+        near(latency.p50, 5.0);
+        near(latency.p99, 60_000.0);
+        near(latency.max, 60_000.0);
     }
 }

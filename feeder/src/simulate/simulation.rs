@@ -17,7 +17,7 @@ use crate::sensor_type::SensorType;
 use crate::simulate::Options;
 use crate::simulate::faults::FaultCounts;
 use crate::simulate::generator::{Plan, Shard};
-use crate::simulate::load::{Counters, Posting, REJECTIONS_MAX, TypeNames, Worker};
+use crate::simulate::load::{Counters, Posting, TypeNames, Worker, list_rejections};
 use crate::simulate::metrics::MetricsWatch;
 use crate::simulate::progress::Progress;
 use crate::simulate::report::{self, Freshness, Latency, Queryable, Report, Settings, StepSettings, per_second};
@@ -62,7 +62,7 @@ impl Simulation {
             let (first, end) = (boundary(connection) + 1, boundary(connection + 1) + 1);
             let hub = Hub::new(endpoint.clone(), options.give_up_after, options.stop.clone())?;
             let phase = f64::from(connection) / f64::from(connections);
-            workers.push(Worker::new(hub, posting.clone(), (Shard::new(plan.clone(), first..end), first), phase)?);
+            workers.push(Worker::new(hub, posting.clone(), (Shard::new(plan.clone(), first..end), first), phase));
         }
         let hub = Hub::new(endpoint, METRICS_PATIENCE, options.stop.clone())?;
         let metrics = MetricsWatch::begin(hub, format!("readings.{}", sensor_type.id)).await;
@@ -154,14 +154,13 @@ impl Simulation {
         for worker in &self.workers {
             retries.add(worker.hub().retries());
             faults_made.add(worker.shard().counts());
-            rejections.extend(worker.rejections.iter().cloned());
+            list_rejections(&mut rejections, worker.rejections.iter().cloned());
             lag_max = lag_max.max(worker.lag_max);
             match &mut latency {
                 Some(latency) => *latency += &worker.latency,
                 None => latency = Some(worker.latency.clone()),
             }
         }
-        rejections.truncate(REJECTIONS_MAX);
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let (accepted, requests) = (count(&self.counters.accepted), count(&self.counters.requests));
         let (queryable, queryable_unknown) = match queryable {
