@@ -128,6 +128,17 @@ impl Rows {
         all
     }
 
+    /// Drops the rows from `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        self.times.truncate(len);
+        self.accepted_at.truncate(len);
+        self.positions.truncate(len);
+        self.first_positions.truncate(len);
+        self.type_versions.truncate(len);
+        self.values.truncate(len * self.width);
+        self.flags.truncate(len * self.width);
+    }
+
     /// The same rows with room for properties that the type has gained, absent and flagged 2.
     #[must_use]
     pub fn widened(&self, width: usize) -> Self {

@@ -8,8 +8,8 @@ use std::{
 };
 
 use domain::{
-    Flag, Judged, Position, PropertyId, Readings, Row, Rows, SensorId, SensorType, SensorTypeDraft, SensorTypeId, Timestamp, Topic,
-    TypeVersion, Value,
+    Flag, Judged, Position, PropertyId, Readings, Row, Rows, SensorId, SensorType, SensorTypeDraft, SensorTypeId,
+    Timestamp, Topic, TypeVersion, Value,
 };
 use embedded::{Folder, Settings};
 use ports::{Batch, Content, Judge, ReadingQuery, SystemClock, TimeRange, TopicKind};
@@ -47,7 +47,8 @@ impl Options {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(run(Options::parse()));
 }
 
@@ -71,7 +72,8 @@ async fn run(options: Options) {
     store.prepare(&sensor_type).await.expect("room for the type");
     let topic = Topic::readings(&type_id);
     log.create_topic(&topic, TopicKind::Records).await.expect("a topic");
-    let ids: Vec<SensorId> = (0..options.sensors).map(|n| SensorId::parse(&format!("sim-{n:06}")).expect("an id")).collect();
+    let ids: Vec<SensorId> =
+        (0..options.sensors).map(|n| SensorId::parse(&format!("sim-{n:06}")).expect("an id")).collect();
 
     let producer = tokio::spawn(produce(Arc::clone(&log), topic.clone(), ids.clone(), properties, options.readings));
     let started = Instant::now();
@@ -83,7 +85,10 @@ async fn run(options: Options) {
             let Content::Readings { readings, .. } = delivery.content else { continue };
             let judged = judge(readings, delivery.first_position, delivery.accepted_at);
             stored += judged.rows.len();
-            store.write(&type_id, &judged, &AlwaysGood).await.expect("stored");
+            while let Err(error) = store.write(&type_id, &judged, &AlwaysGood).await {
+                assert!(error.is_transient(), "{error}");
+                println!("{error}");
+            }
         }
         if stored - shown >= options.readings / 10 {
             let rate = (stored - shown) as f64 / last.elapsed().as_secs_f64();
@@ -97,7 +102,13 @@ async fn run(options: Options) {
     println!("disk: {} MB", size_mb(place.path()));
 }
 
-async fn produce(log: Arc<dyn ports::Log>, topic: Topic, ids: Vec<SensorId>, properties: Arc<[PropertyId]>, count: usize) {
+async fn produce(
+    log: Arc<dyn ports::Log>,
+    topic: Topic,
+    ids: Vec<SensorId>,
+    properties: Arc<[PropertyId]>,
+    count: usize,
+) {
     const IN_FLIGHT: usize = 8;
     let mut pending = tokio::task::JoinSet::new();
     let mut made = 0;

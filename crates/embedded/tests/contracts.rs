@@ -102,3 +102,7 @@ fn copy_folder(from: &Path, to: &Path) {
 mod log {
     ports::log_contracts!(super::Embedded);
 }
+
+mod store {
+    ports::store_contracts!(super::Embedded);
+}

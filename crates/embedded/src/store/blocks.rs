@@ -3,8 +3,8 @@
 //! **Invariant:** the blocks of a sensor do not overlap, and their rows are in time order.
 
 use domain::{Rows, SensorId, Timestamp};
-use fjall::{Keyspace, OwnedWriteBatch};
-use ports::PortError;
+use fjall::{Database, Keyspace, OwnedWriteBatch, Readable};
+use ports::{PortError, TimeRange};
 
 use crate::{
     codec::Malformed,
@@ -97,6 +97,24 @@ impl<'a> Blocks<'a> {
     ) -> impl DoubleEndedIterator<Item = Result<Block, PortError>> {
         let range = block_key(&self.sensor, from)..=block_key(&self.sensor, to);
         self.keyspace.range(range).map(|guard| self.read(guard))
+    }
+
+    /// The blocks that may hold rows of a range of times, in order; from both ends. All as of one moment, since a fold may move
+    /// the start of a block.
+    pub fn reaching_into(
+        &self,
+        database: &Database,
+        times: TimeRange,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<Block, PortError>>, PortError> {
+        let snapshot = database.snapshot();
+        let before = block_key(&self.sensor, Timestamp::MIN)..=block_key(&self.sensor, times.from);
+        let first = match snapshot.range(self.keyspace, before).next_back() {
+            Some(guard) => self.start_read(guard)?,
+            None => times.from,
+        };
+        let last = Timestamp::from_micros(times.to.as_micros().saturating_sub(1));
+        let range = block_key(&self.sensor, first)..=block_key(&self.sensor, last.max(first));
+        Ok(snapshot.range(self.keyspace, range).map(|guard| self.read(guard)))
     }
 
     /// The starts of all blocks in order, with how many rows each has.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use domain::{RowRef, Rows, SensorId, Timestamp};
+use fjall::Database;
 use ports::{Order, PortError, ReadingQuery, Scan, SensorRows, TimeRange};
 
 use super::{
@@ -142,7 +143,7 @@ pub(crate) struct Chunk {
     pub rest: TimeRange,
 }
 
-/// Reads the first rows of a range of times in the order asked for, about `rows_max` of them.
+/// Reads the first rows of a range of times in the order asked for, `rows_max` of them at the most.
 pub(crate) fn read_chunk(
     space: &Space,
     slot: Slot,
@@ -163,13 +164,14 @@ pub(crate) fn read_chunk(
     let mut cut = memory_cut;
     if has_blocks {
         let blocks = Blocks::new(&space.shared.keyspaces.blocks, space.number, &id);
-        let block_cut = read_blocks(&blocks, times, order, rows_max, &mut found)?;
+        let (blocks_found, block_cut) = read_blocks(&space.shared.database, &blocks, times, order, rows_max)?;
+        found = blocks_found;
         cut = match order {
             Order::Ascending => cut.min(block_cut),
             Order::Descending => cut.max(block_cut),
         };
     }
-    let (window, rest) = match order {
+    let (window, mut rest) = match order {
         Order::Ascending => (TimeRange { from: times.from, to: cut }, TimeRange { from: cut, to: times.to }),
         Order::Descending => (TimeRange { from: cut, to: times.to }, TimeRange { from: times.from, to: cut }),
     };
@@ -181,21 +183,27 @@ pub(crate) fn read_chunk(
         let ascending = std::mem::replace(&mut rows, Rows::new(width));
         ascending.iter().rev().for_each(|row| rows.push(row));
     }
+    if let Some(next) = rows.times().get(rows_max).copied() {
+        rows.truncate(rows_max);
+        match order {
+            Order::Ascending => rest.from = next,
+            Order::Descending => rest.to = Timestamp::from_micros(next.as_micros().saturating_add(1)),
+        }
+    }
     Ok(Chunk { rows, rest })
 }
 
 /// Reads blocks of a range in the order asked for until there are enough rows; answers with the time up to which all are there.
 fn read_blocks(
+    database: &Database,
     blocks: &Blocks<'_>,
     times: TimeRange,
     order: Order,
     rows_max: usize,
-    found: &mut Vec<Rows>,
-) -> Result<Timestamp, PortError> {
-    let first = blocks.containing(times.from)?.map_or(times.from, |block| block.start);
-    let last = Timestamp::from_micros(times.to.as_micros() - 1);
-    let mut all = blocks.starting_in(first, last);
-    let mut count = 0;
+) -> Result<(Vec<Rows>, Timestamp), PortError> {
+    let mut all = blocks.reaching_into(database, times)?;
+    let (mut found, mut count) = (Vec::new(), 0);
+    let mut cut = if order == Order::Ascending { times.to } else { times.from };
     while let Some(block) = if order == Order::Ascending { all.next() } else { all.next_back() } {
         let block = block?;
         count += block.rows.times().iter().filter(|time| times.contains(**time)).count();
@@ -205,16 +213,14 @@ fn read_blocks(
         };
         found.push(block.rows);
         if count >= rows_max {
-            if order == Order::Descending {
-                found.reverse();
-            }
-            return Ok(edge.max(times.from).min(times.to));
+            cut = edge.max(times.from).min(times.to);
+            break;
         }
     }
     if order == Order::Descending {
         found.reverse();
     }
-    Ok(if order == Order::Ascending { times.to } else { times.from })
+    Ok((found, cut))
 }
 
 /// Copies rows of both memtables in time order, up to `rows_max` from the side where the order begins; answers with the time up to

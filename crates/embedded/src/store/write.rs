@@ -115,11 +115,14 @@ fn take_in_late(
             Merge::AlreadyStored => return Ok(Outcome::Stored),
             Merge::AlreadyRevised => return Ok(Outcome::Revised),
             Merge::Duplicate => return Ok(Outcome::Duplicate),
-            Merge::Revised(values) => (existing.row.first_position, values),
+            Merge::Revised(values) => {
+                let type_version = row.row.type_version.max(existing.row.type_version);
+                (Row { first_position: existing.row.first_position, type_version, ..row.row }, values)
+            }
         }
     };
-    let (first_position, values) = merged;
-    put_revised(state, slot, Row { first_position, ..row.row }, &values, judge);
+    let (revised, values) = merged;
+    put_revised(state, slot, revised, &values, judge);
     Ok(Outcome::Revised)
 }
 
@@ -137,14 +140,14 @@ fn find_in_blocks<'a>(
     cached: &'a mut Option<(Slot, Block)>,
 ) -> Result<Option<RowRef<'a>>, PortError> {
     let sensor = state.sensor(slot);
-    let Some(folded) = sensor.folded.as_ref().filter(|folded| folded.first <= time && time <= folded.last) else {
+    if !sensor.folded.as_ref().is_some_and(|folded| folded.first <= time && time <= folded.last) {
         return Ok(None);
-    };
+    }
     let spans = |block: &Block| block.start <= time && block.rows.times().last().is_some_and(|last| time <= *last);
     if !cached.as_ref().is_some_and(|(owner, block)| *owner == slot && spans(block)) {
         let blocks = Blocks::new(&space.shared.keyspaces.blocks, space.number, &sensor.id);
-        let block = if time >= folded.last_block { blocks.at(folded.last_block)? } else { blocks.containing(time)? };
-        *cached = block.map(|block| (slot, block));
+        // Not by the start that is known: a fold under way may have split the last block already.
+        *cached = blocks.containing(time)?.map(|block| (slot, block));
     }
     let Some((_, block)) = cached.as_ref() else { return Ok(None) };
     Ok(block.rows.times().binary_search(&time).ok().map(|index| block.rows.get(index)))
