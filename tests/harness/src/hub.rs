@@ -63,6 +63,22 @@ impl Launch {
         hub
     }
 
+    /// Starts it and waits until it listens; `None` where it refuses the data folder and says so.
+    ///
+    /// # Panics
+    /// Where it panics or says nothing.
+    pub async fn try_start(self) -> Option<Hub> {
+        let said = tempfile::tempdir().expect("a temporary folder");
+        let said_file = said.path().join("0");
+        let process = self.spawn(&said_file);
+        let mut hub = Hub { launch: self, process, address: String::new(), said, starts: 1, client: client() };
+        let Err(ended) = hub.wait_for_address().await else { return Some(hub) };
+        let said = hub.said();
+        assert!(ended.code() == Some(1) && said.contains("iot-hub:") && !said.contains("panicked"), "{ended}:\n{said}");
+        println!("refused: {}", said.lines().last().unwrap_or_default());
+        None
+    }
+
     fn spawn(&self, said: &Path) -> Child {
         let _ = fs::remove_file(self.data.join("address"));
         let said = File::create(said).expect("a file for what the hub says");
@@ -191,9 +207,22 @@ impl Hub {
             let metrics = self.metrics().await;
             metrics.add_up(sensor_type)?;
             let [done, pending] = [metrics.appended(sensor_type), metrics.pending(sensor_type)];
-            if done >= appended && pending == 0 { Ok(metrics) } else { Err(format!("{done} appended, {pending} pending")) }
+            if done >= appended && pending == 0 {
+                Ok(metrics)
+            } else {
+                Err(format!("{done} appended, {pending} pending"))
+            }
         })
         .await
+    }
+
+    /// Waits until quality control has read at least so many readings of a sensor type, more may be on their way.
+    pub async fn processed_some(&self, sensor_type: &str, count: u64) {
+        wait_for("processing some readings", PROCESS_TIMEOUT, async || {
+            let done = self.metrics().await.processed(sensor_type);
+            if done >= count { Ok(()) } else { Err(format!("{done} processed")) }
+        })
+        .await;
     }
 
     /// The whole export of a sensor type in a format.
@@ -241,17 +270,24 @@ impl Hub {
     }
 
     async fn wait_until_it_listens(&mut self) {
-        let file = self.launch.data.join("address");
-        let said = self.said_file();
+        if let Err(status) = self.wait_for_address().await {
+            panic!("the hub ended with {status}:\n{}", self.said());
+        }
+    }
+
+    /// Waits for the address; an error where the hub ends instead.
+    async fn wait_for_address(&mut self) -> Result<(), ExitStatus> {
+        let (file, said) = (self.launch.data.join("address"), self.said_file());
         let process = &mut self.process;
-        self.address = wait_for("the address of the hub", START_TIMEOUT, async || {
-            let said = || fs::read_to_string(&said).unwrap_or_default();
+        let address = wait_for("the address of the hub", START_TIMEOUT, async || {
             if let Some(status) = process.try_wait().expect("it was started here") {
-                panic!("the hub ended with {status}:\n{}", said());
+                return Ok(Err(status));
             }
-            fs::read_to_string(&file).map(|text| text.trim().to_owned()).map_err(|error| format!("{error}\n{}", said()))
-        })
-        .await;
+            let address = fs::read_to_string(&file).map(|text| Ok(text.trim().to_owned()));
+            address.map_err(|error| format!("{error}\n{}", fs::read_to_string(&said).unwrap_or_default()))
+        });
+        self.address = address.await?;
+        Ok(())
     }
 }
 
@@ -270,7 +306,8 @@ impl Drop for Hub {
 /// # Panics
 /// Where it does not start.
 pub fn run_to_end(binary: impl AsRef<OsStr>, arguments: &[&OsStr]) -> (Option<i32>, String) {
-    let output: Output = Command::new(binary).args(arguments).stdin(Stdio::null()).output().expect("the program starts");
+    let output: Output =
+        Command::new(binary).args(arguments).stdin(Stdio::null()).output().expect("the program starts");
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     (output.status.code(), said.concat())
 }

@@ -19,4 +19,4 @@ pub use hub::{Ended, Hub, Launch, run_to_end};
 pub use metrics::Metrics;
 pub use model::{Model, Row};
 pub use seed::seeded;
-pub use wait::wait_for;
+pub use wait::{a_moment, wait_for};

@@ -26,7 +26,8 @@ impl Metrics {
     /// The sum of all samples of a metric whose labels contain `label`, such as `topic="readings.emb"`.
     pub fn sum(&self, metric: &str, label: &str) -> u64 {
         let of_metric = |name: &str| {
-            name.strip_prefix(metric).is_some_and(|rest| (rest.is_empty() || rest.starts_with('{')) && rest.contains(label))
+            name.strip_prefix(metric)
+                .is_some_and(|rest| (rest.is_empty() || rest.starts_with('{')) && rest.contains(label))
         };
         self.values.iter().filter(|(name, _)| of_metric(name)).map(|(_, value)| *value as u64).sum()
     }

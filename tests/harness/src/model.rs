@@ -15,6 +15,11 @@ pub struct Model {
 }
 
 impl Model {
+    /// Brings together what several clients know, each of sensors of its own.
+    pub fn all(models: Vec<Self>) -> Self {
+        Self { rows: models.into_iter().flat_map(|model| model.rows).collect() }
+    }
+
     /// Takes a reading that the hub has accepted.
     pub fn accepted(&mut self, sensor_id: &str, time: &str, row: &Row) {
         let states = self.states(sensor_id, time);

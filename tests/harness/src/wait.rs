@@ -20,3 +20,9 @@ pub async fn wait_for<T>(what: &str, within: Duration, mut look: impl AsyncFnMut
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
+
+/// Lets a moment pass in which something is to go on, such as the life of a hub before it is killed. Nothing may rely on what has
+/// happened by then: whoever waits *for* something uses [`wait_for`].
+pub async fn a_moment(moment: Duration) {
+    tokio::time::sleep(moment).await;
+}

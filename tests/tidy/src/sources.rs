@@ -57,7 +57,8 @@ fn files_and_functions_are_short() {
         }
         for (number, length) in functions(&file.text) {
             if length > FUNCTION_LINES_MAX {
-                faults.push(format!("{}:{number}: function of {length} lines, at most {FUNCTION_LINES_MAX}", file.path));
+                faults
+                    .push(format!("{}:{number}: function of {length} lines, at most {FUNCTION_LINES_MAX}", file.path));
             }
         }
     }

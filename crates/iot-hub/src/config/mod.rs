@@ -1,0 +1,174 @@
+//! The configuration of the hub: `default.toml`, laid over by a file, the environment and flags, then checked as a whole.
+//!
+//! **Invariant:** a [`Config`] is valid; every fault of all layers is reported at once, with key, value, rule and source.
+
+mod fields;
+mod layers;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use toml::Value;
+use tracing_subscriber::EnvFilter;
+
+use fields::Fields;
+pub use layers::{Layers, Source};
+
+/// The commented defaults: what holds where nobody says otherwise, the reference of all keys, and an example.
+pub const DEFAULT_TOML: &str = include_str!("default.toml");
+
+/// What the hub runs by.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data folder.
+    pub data_folder: PathBuf,
+    /// What the log and the store go by.
+    pub folder: embedded::Settings,
+    /// A folder of sensor types.
+    pub sensor_types: Option<PathBuf>,
+    /// What the registry goes by.
+    pub registry: registry::Settings,
+    /// What the REST API goes by.
+    pub http: ingest_api::Config,
+    /// What quality control goes by.
+    pub qc: qc_consumer::Config,
+    /// What is said on standard error.
+    pub tracing: Tracing,
+}
+
+/// What the hub says on standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tracing {
+    /// Which lines, in the words of `tracing-subscriber`'s filters.
+    pub filter: String,
+    /// For whom.
+    pub format: Format,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// One fault of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    key: String,
+    value: Option<String>,
+    rule: String,
+    source: Source,
+}
+
+impl Fault {
+    fn new(key: &str, source: Source, rule: &str) -> Self {
+        Self { key: key.to_owned(), value: None, rule: rule.to_owned(), source }
+    }
+
+    fn with_value(self, value: &Value) -> Self {
+        Self { value: Some(value.to_string()), ..self }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.key)?;
+        if let Some(value) = &self.value {
+            write!(f, " of `{value}`")?;
+        }
+        write!(f, ": {} ({})", self.rule, self.source)
+    }
+}
+
+/// All faults of a configuration, one a line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration can't be used:")?;
+        self.0.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// How long requests in flight may take when the hub stops; quality control needs its share of the ten seconds, too.
+const REQUESTS_GRACE: Duration = Duration::from_secs(4);
+
+/// Why a hub that others can reach must be asked for.
+const OFF_LOOPBACK: &str = "other machines could reach this address, and without access keys everybody who does may read, \
+    write and delete; listen on 127.0.0.1, or give `--allow-anonymous` where the network itself keeps strangers out";
+
+impl Config {
+    /// Checks all layers together.
+    ///
+    /// # Errors
+    /// [`Faults`]: every one of them.
+    pub fn validate(mut layers: Layers) -> Result<Self, Faults> {
+        let layer_faults = layers.take_faults();
+        let mut fields = Fields::new(&layers, layer_faults);
+        let data_folder = fields.path("data.folder");
+        if data_folder.is_none() {
+            fields.refuse("data.folder", "must name the data folder: `iot-hub serve --data DIR`");
+        }
+        let config = Self {
+            data_folder: data_folder.unwrap_or_default(),
+            folder: folder(&mut fields),
+            sensor_types: fields.path("registry.sensor_types"),
+            registry: registry::Settings { sensors_max: fields.count("registry.sensors_max", 1..=10_000_000) },
+            http: http(&mut fields),
+            qc: qc_consumer::Config {
+                records_max: fields.count("qc.records_max", 1..=1_000_000),
+                ..qc_consumer::Config::default()
+            },
+            tracing: tracing(&mut fields),
+        };
+        match fields.into_faults() {
+            faults if faults.is_empty() => Ok(config),
+            faults => Err(Faults(faults)),
+        }
+    }
+}
+
+fn folder(fields: &mut Fields<'_>) -> embedded::Settings {
+    embedded::Settings {
+        log_retention: fields.duration("log.retention", ["1m", "3650d"]),
+        log_size_max: fields.size("log.size_max", ["16MiB", "1PiB"]),
+        disk_reserve: fields.size("data.disk_reserve", ["1MiB", "1TiB"]),
+        ..embedded::Settings::default()
+    }
+}
+
+fn http(fields: &mut Fields<'_>) -> ingest_api::Config {
+    let listen = fields.address("http.listen");
+    if !fields.boolean("http.allow_anonymous") && !listen.ip().is_loopback() {
+        fields.refuse("http.listen", OFF_LOOPBACK);
+    }
+    let body_size_max = fields.size("http.body_size_max", ["1KiB", "64MiB"]);
+    let workers = match fields.count("http.workers", 0..=256) {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    let body_size_max = usize::try_from(body_size_max).expect("at most 64 MiB");
+    let consumer_group = qc_consumer::GROUP.to_owned();
+    let stop_grace = REQUESTS_GRACE;
+    ingest_api::Config { listen, body_size_max, workers, consumer_group, stop_grace, ..ingest_api::Config::default() }
+}
+
+fn tracing(fields: &mut Fields<'_>) -> Tracing {
+    let filter =
+        fields.text("tracing.filter", "must be a level or a list such as \"info,qc_consumer=debug\"", |text| {
+            EnvFilter::try_new(text).ok().map(|_| text.to_owned())
+        });
+    let format = fields.text("tracing.format", "must be \"human\" or \"json\"", |text| match text {
+        "human" => Some(Format::Human),
+        "json" => Some(Format::Json),
+        _ => None,
+    });
+    Tracing { filter: filter.unwrap_or_default(), format: format.unwrap_or(Format::Human) }
+}
