@@ -179,6 +179,13 @@ pub fn printable(text: &str) -> String {
     short
 }
 
+/// The message of a reader, which may repeat what the client sent: cut to 500 characters, control characters replaced.
+pub fn message(error: &impl fmt::Display) -> String {
+    const MESSAGE_CHARS_MAX: usize = 500;
+    let text = error.to_string();
+    text.chars().take(MESSAGE_CHARS_MAX).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.detail)

@@ -16,8 +16,6 @@ use std::collections::HashMap;
 use domain::{Readings, Sensor, SensorId, SensorType, Timestamp};
 use serde::Serialize;
 
-pub(crate) use collector::legible;
-
 /// What a body is read against.
 pub struct Target<'a> {
     /// The type the readings are of.

@@ -1,0 +1,123 @@
+//! What every request passes: the check of its origin, the catch for panics, the clock, the headers of every answer.
+
+use std::{panic::AssertUnwindSafe, time::Instant};
+
+use actix_web::{
+    Error, ResponseError,
+    body::{EitherBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        Method,
+        header::{
+            CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderValue, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+        },
+    },
+    middleware::Next,
+    web::Data,
+};
+use futures_util::FutureExt;
+
+use crate::{App, Code, Problem};
+
+/// What answers may load: nothing.
+const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+/// What the pages under `/docs/` may load: what the hub itself serves, so that they work without a network.
+const POLICY_DOCS: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+/// The route that requests for no route are counted under.
+const NO_ROUTE: &str = "none";
+
+/// Lets a request through and observes it.
+pub async fn pass<B: MessageBody>(
+    app: Data<App>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let start = Instant::now();
+    let route = request.match_pattern().unwrap_or_else(|| NO_ROUTE.to_owned());
+    let method = method_label(request.method());
+    let policy = if request.path().starts_with("/docs") { POLICY_DOCS } else { POLICY };
+    let outcome = if changes_state(request.method()) && has_foreign_origin(request.headers()) {
+        let detail = "a page of another origin may not change anything here";
+        let problem = Problem::new(Code::ForeignOrigin, detail);
+        Ok(request.into_response(problem.error_response()).map_into_right_body())
+    } else {
+        call(request, next).await
+    };
+    let status = match &outcome {
+        Ok(response) => response.status(),
+        Err(error) => error.as_response_error().status_code(),
+    };
+    let duration = app.requests.with_label_values(&[method, route.as_str(), status.as_str()]);
+    duration.observe(start.elapsed().as_secs_f64());
+    outcome.map(|mut response| {
+        let headers = response.headers_mut();
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+        response
+    })
+}
+
+async fn call<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+        Ok(outcome) => outcome.map(ServiceResponse::map_into_left_body),
+        Err(_) => {
+            // The panic hook has told what and where.
+            tracing::error!("a handler panicked");
+            Err(Problem::new(Code::Internal, "the hub failed on this request; its log says why").into())
+        }
+    }
+}
+
+fn changes_state(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// The method as a label: one of a few.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}
+
+/// Says whether a browser sends this for a page that the hub did not serve.
+fn has_foreign_origin(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    headers.get_all(ORIGIN).any(|origin| origin.to_str().map_or(true, |origin| is_foreign(origin, host)))
+}
+
+fn is_foreign(origin: &str, host: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return true };
+    let default_port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+    let bare = |authority: &str| authority.strip_suffix(default_port).unwrap_or(authority).to_ascii_lowercase();
+    authority.is_empty() || bare(authority) != bare(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_foreign_unless_it_is_the_host() {
+        for (origin, host, foreign) in [
+            ("http://hub:8080", "hub:8080", false),
+            ("http://HUB", "hub:80", false),
+            ("https://hub", "hub", false),
+            ("http://evil", "hub", true),
+            ("http://hub:8081", "hub:8080", true),
+            ("http://hub.evil", "hub", true),
+            ("null", "hub", true),
+            ("", "", true),
+            ("http://", "", true),
+        ] {
+            assert_eq!(is_foreign(origin, host), foreign, "{origin} {host}");
+        }
+    }
+}
