@@ -10,7 +10,8 @@ use domain::{SensorType, write_number};
 use ports::{Bucket, BucketQuery, ErrorKind};
 
 use super::{
-    answer::{head, headers, is_head},
+    answer::{Shape, is_head},
+    coding::Coding,
     find,
     format::Format,
     openapi::Buckets,
@@ -125,8 +126,9 @@ pub async fn buckets(
     })?;
     let request = Request::parse(&http, &sensor.id, &sensor_type, index)?;
     let name = format!("{}-{property}-buckets", sensor.id);
+    let shape = Shape { format: request.format, coding: Coding::Identity, name };
     if is_head(&http) {
-        return Ok(head(request.format, &name));
+        return Ok(shape.head());
     }
     let found = find::or_empty(app.ports.store.buckets(&sensor_type.id, &request.query).await, Vec::new);
     let buckets = found.map_err(|error| match error.kind() {
@@ -138,7 +140,7 @@ pub async fn buckets(
         Format::Csv => csv(&request.statistics, &buckets),
         _ => json(&request, unit, &buckets),
     };
-    Ok(headers(request.format, &name).body(body))
+    Ok(shape.headers().body(body))
 }
 
 fn too_many(request: &Request) -> Problem {

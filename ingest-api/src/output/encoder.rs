@@ -60,6 +60,9 @@ pub enum EncodeError {
     /// Of the Arrow writer.
     #[error("cannot write Arrow: {0}")]
     Arrow(#[from] arrow_schema::ArrowError),
+    /// Of a content coding.
+    #[error("cannot compress: {0}")]
+    Coding(#[from] std::io::Error),
 }
 
 /// Writes rows in one format into its own buffer, from which the bytes are taken as they come.
@@ -81,6 +84,11 @@ pub trait Encoder: Send {
 
     /// Takes the bytes written so far.
     fn take(&mut self) -> Vec<u8>;
+
+    /// Says whether a block of rows takes milliseconds, so that it belongs on a thread where nobody waits.
+    fn is_heavy(&self) -> bool {
+        false
+    }
 }
 
 /// Makes the encoder of a format; a JSON page names the query that its cursor belongs to.

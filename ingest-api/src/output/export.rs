@@ -7,10 +7,7 @@ use bytes::Bytes;
 use domain::{Judged, Rows, SensorId, Timestamp};
 use ports::{PortError, Scan, SensorRows};
 
-use super::{
-    encoder::{EncodeError, Encoder},
-    format::Format,
-};
+use super::encoder::{EncodeError, Encoder};
 use crate::{Code, Problem};
 
 /// Bytes at which a piece is handed out.
@@ -80,20 +77,19 @@ pub enum ExportError {
     /// The encoder fails.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// The process stops.
-    #[error("the process is stopping")]
-    Stopping,
+    /// The thread that encodes ended before its work did: the process stops, or the encoder has panicked.
+    #[error("the thread that writes the answer has ended")]
+    Interrupted,
 }
 
 impl From<ExportError> for Problem {
     fn from(error: ExportError) -> Self {
         match error {
             ExportError::Store(error) => error.into(),
-            ExportError::Encode(error) => {
+            ExportError::Encode(_) | ExportError::Interrupted => {
                 tracing::error!(%error, "an answer can't be written");
                 Self::new(Code::Internal, "the answer can't be written in this format")
             }
-            ExportError::Stopping => Self::new(Code::Unavailable, "the hub is stopping"),
         }
     }
 }
@@ -103,7 +99,6 @@ pub struct Export {
     source: Source,
     /// Away only while a blocking thread works on it.
     work: Option<Work>,
-    is_heavy: bool,
     block_rows: usize,
     is_done: bool,
 }
@@ -120,11 +115,10 @@ struct Work {
 
 impl Export {
     /// An answer of at most `limit` rows of `width` stored properties.
-    pub fn new(source: Source, encoder: Box<dyn Encoder>, format: Format, width: usize, limit: Option<u64>) -> Self {
+    pub fn new(source: Source, encoder: Box<dyn Encoder>, width: usize, limit: Option<u64>) -> Self {
         let work = Work { encoder, block: None, left: limit.unwrap_or(u64::MAX), last: None };
         let block_rows = (BLOCK_CELLS_MAX / width.max(1)).clamp(BLOCK_ROWS_MIN, BLOCK_ROWS_MAX);
-        // Compression takes milliseconds a block; the rest takes less than reading the rows.
-        Self { source, work: Some(work), is_heavy: format == Format::Parquet, block_rows, is_done: false }
+        Self { source, work: Some(work), block_rows, is_done: false }
     }
 
     /// Says whether the last piece was handed out.
@@ -138,7 +132,7 @@ impl Export {
     /// [`ExportError`]: what was handed out so far is not the whole answer.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ExportError> {
         while !self.is_done {
-            let mut work = self.work.take().ok_or(ExportError::Stopping)?;
+            let mut work = self.work.take().ok_or(ExportError::Interrupted)?;
             if work.block.is_none() {
                 let rows_max = usize::try_from(work.left).unwrap_or(usize::MAX).saturating_add(1);
                 work.block = self.source.next(rows_max.min(self.block_rows)).await?;
@@ -146,10 +140,10 @@ impl Export {
             if work.block.is_none() || work.left == 0 {
                 work.finish()?;
                 self.is_done = true;
-            } else if self.is_heavy {
+            } else if work.encoder.is_heavy() {
                 work = tokio::task::spawn_blocking(move || work.encode().map(|()| work))
                     .await
-                    .map_err(|_| ExportError::Stopping)??;
+                    .map_err(|_| ExportError::Interrupted)??;
             } else {
                 work.encode()?;
             }

@@ -9,7 +9,8 @@ use actix_web::{
 use domain::Judged;
 
 use super::{
-    answer::{answer, head, is_head},
+    answer::{Shape, is_head},
+    coding::Coding,
     encoder::{Selection, encoder},
     export::{Export, ExportError, Source},
     find,
@@ -56,13 +57,14 @@ pub async fn latest(
     let properties = parameters.list("properties", |id| find::property_index(&sensor_type, id));
     let format = parameters.format(&http, Format::TEXT)?;
     parameters.finish()?;
-    let name = format!("{}-latest", sensor_type.id);
+    let coding = Coding::accepted(http.headers(), format);
+    let shape = Shape { format, coding, name: format!("{}-latest", sensor_type.id) };
     if is_head(&http) {
-        return Ok(head(format, &name));
+        return Ok(shape.head());
     }
     let judged = find::or_empty(app.ports.store.latest(&sensor_type.id).await, Judged::default)?;
     let width = judged.rows.width();
     let encoder = encoder(format, &Selection::new(Arc::clone(&sensor_type), properties), None);
-    let encoder = encoder.map_err(ExportError::Encode)?;
-    answer(format, &name, Export::new(Source::Held(judged), encoder, format, width, None)).await
+    let encoder = encoder.and_then(|encoder| coding.wrap(encoder)).map_err(ExportError::Encode)?;
+    shape.answer(Export::new(Source::Held(judged), encoder, width, None)).await
 }

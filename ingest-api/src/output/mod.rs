@@ -4,6 +4,7 @@
 
 mod answer;
 mod buckets;
+mod coding;
 mod cursor;
 mod encoder;
 mod export;

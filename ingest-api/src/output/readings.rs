@@ -10,7 +10,8 @@ use domain::{Label, SensorId, SensorType};
 use ports::{Order, ReadingQuery};
 
 use super::{
-    answer::{answer, head, is_head},
+    answer::{Shape, is_head},
+    coding::Coding,
     cursor::{self, Fingerprint},
     encoder::{Selection, encoder},
     export::{Export, ExportError, Source},
@@ -84,16 +85,16 @@ pub async fn readings(
     let sensor_type = find::sensor_type(&app, &path)?;
     let request = Request::parse(&http, &sensor_type)?;
     find::all_of_type(&app, request.query.sensor_ids.as_deref().unwrap_or_default(), &sensor_type)?;
-    let name = format!("{}-readings", sensor_type.id);
+    let coding = Coding::accepted(http.headers(), request.format);
+    let shape = Shape { format: request.format, coding, name: format!("{}-readings", sensor_type.id) };
     if is_head(&http) {
-        return Ok(head(request.format, &name));
+        return Ok(shape.head());
     }
     let scan = app.ports.store.scan(&sensor_type.id, &request.query).await;
     let source = find::or_empty(scan.map(Source::Scan), || Source::Nothing)?;
-    let encoder =
-        encoder(request.format, &request.selection, Some(request.fingerprint)).map_err(ExportError::Encode)?;
-    answer(request.format, &name, Export::new(source, encoder, request.format, sensor_type.width(), request.limit))
-        .await
+    let encoder = encoder(request.format, &request.selection, Some(request.fingerprint));
+    let encoder = encoder.and_then(|encoder| coding.wrap(encoder)).map_err(ExportError::Encode)?;
+    shape.answer(Export::new(source, encoder, sensor_type.width(), request.limit)).await
 }
 
 impl Request {

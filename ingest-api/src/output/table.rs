@@ -167,6 +167,10 @@ impl Encoder for ParquetEncoder {
         self.ready = 0;
         std::mem::take(self.writer.inner_mut())
     }
+
+    fn is_heavy(&self) -> bool {
+        true
+    }
 }
 
 /// Apache Arrow's IPC stream.

@@ -1,10 +1,12 @@
 //! How a long answer goes over the wire: broken off on failure, no faster than the client, headers alone for `HEAD`.
 
 use std::{
+    io::Read,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
+use flate2::read::GzDecoder;
 use futures_util::StreamExt;
 
 use crate::{endless::Endless, hub::Hub};
@@ -22,6 +24,11 @@ async fn a_failure_in_mid_stream_breaks_the_transfer_off() {
         let response = hub.request("GET", &path).send().await.expect("a head");
         assert_eq!(response.status(), 200, "{format}");
         assert!(response.bytes().await.is_err(), "{format}: a part must not look like the whole");
+    }
+    for coding in ["gzip", "zstd"] {
+        let (hub, _) = endless(300_000).await;
+        let request = hub.request("GET", "/v1/readings/power?format=csv").header("accept-encoding", coding);
+        assert!(request.send().await.expect("a head").bytes().await.is_err(), "{coding}");
     }
     let (hub, _) = endless(5_000).await;
     let page = hub.request("GET", "/v1/readings/power?limit=10000").send().await.expect("a head");
@@ -118,4 +125,25 @@ async fn files_have_names() {
     ] {
         assert_eq!(hub.get(path).await.header("content-disposition"), name, "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_is_compressed_for_those_who_take_it() {
+    let path = "/v1/readings/power?format=ndjson&limit=20000";
+    let coded = async |coding: &str| {
+        let (hub, _) = endless(u64::MAX).await;
+        let answer = hub.request("GET", path).header("accept-encoding", coding).send().await.expect("a head");
+        assert_eq!(answer.headers()["content-encoding"], coding);
+        answer.bytes().await.expect("a whole body")
+    };
+    let (mut gzip, zstd) = (Vec::new(), coded("zstd").await);
+    GzDecoder::new(&coded("gzip").await[..]).read_to_end(&mut gzip).expect("gzip");
+    let (hub, _) = endless(u64::MAX).await;
+    let plain = hub.get(path).await;
+    assert_eq!(plain.header("content-encoding"), "");
+    assert!(gzip == plain.body && zstd::decode_all(&zstd[..]).expect("Zstandard") == plain.body);
+    assert!(zstd.len() * 4 < plain.body.len());
+    let (hub, _) = endless(u64::MAX).await;
+    let parquet = hub.request("GET", "/v1/readings/power?format=parquet&limit=1").header("accept-encoding", "gzip");
+    assert!(!parquet.send().await.expect("a head").headers().contains_key("content-encoding"));
 }
