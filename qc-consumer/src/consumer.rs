@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{Partition, Position, SensorId, Topic};
-use ports::{Committed, Consumer, Content, Delivery, ErrorKind, PortError};
+use ports::{Committed, Consumer, Content, Delivery, ErrorKind, PortError, TopicKind};
 use tokio::sync::watch;
 
 use crate::{
@@ -41,6 +41,9 @@ impl<'a> Worker<'a> {
         metrics: &'a Metrics,
         retry: Retry,
     ) -> Result<Self, Failure> {
+        let letters = Topic::dead_letters();
+        let create = || ports.log.create_topic(&letters, TopicKind::Notices);
+        retry.until_done("creating the topic of dead letters", create).await?;
         let consumer = retry.until_done("joining the consumer group", || ports.log.consumer(GROUP)).await?;
         let changes = ports.registry.changes();
         let effects = Effects { ports, metrics, retry: retry.clone() };

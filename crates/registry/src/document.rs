@@ -74,6 +74,9 @@ pub(crate) struct TypeDocument {
     /// The type's number; the document's position where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) number: Option<u64>,
+    /// Position of the document that said this first; its own where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<u64>,
     pub(crate) definition: SensorTypeDraft,
 }
 
@@ -84,6 +87,9 @@ pub(crate) struct SensorDocument {
     /// The sensor's number; the document's position where it is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) number: Option<u64>,
+    /// Position of the document that said this first; its own where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) origin: Option<u64>,
     /// Counts what was said of the sensor from 1.
     pub(crate) revision: u32,
     pub(crate) sensor_type: SensorTypeId,
@@ -99,7 +105,12 @@ pub(crate) struct SensorDocument {
 
 impl TypeDocument {
     pub(crate) fn new(number: Option<u64>, definition: SensorTypeDraft) -> Self {
-        Self { format: FORMAT, number, definition }
+        Self { format: FORMAT, number, origin: None, definition }
+    }
+
+    /// The same, said first by the document at `origin`.
+    pub(crate) fn with_origin(self, origin: u64) -> Self {
+        Self { origin: Some(origin), ..self }
     }
 
     pub(crate) fn document(&self, id: &SensorTypeId, version: TypeVersion) -> Document {
@@ -113,6 +124,7 @@ impl SensorDocument {
         Self {
             format: FORMAT,
             number,
+            origin: None,
             revision,
             sensor_type: sensor.sensor_type.clone(),
             type_number,
@@ -120,6 +132,11 @@ impl SensorDocument {
             place: sensor.place,
             group: sensor.group.clone(),
         }
+    }
+
+    /// The same, said first by the document at `origin`.
+    pub(crate) fn with_origin(self, origin: u64) -> Self {
+        Self { origin: Some(origin), ..self }
     }
 
     pub(crate) fn document(&self, id: &SensorId) -> Document {

@@ -146,12 +146,13 @@ impl Follower {
             self.applied = last.next_position().0;
             apply(&mut self.shared.state_mut(), decode(deliveries));
         }
+        self.shared.publish(self.applied);
         let unsettled = self.shared.state().is_unsettled();
         if unsettled {
             let end = end(&*self.shared.log).await?;
             self.settle(end).await;
+            self.shared.publish(self.applied);
         }
-        self.shared.publish(self.applied);
         Ok(())
     }
 

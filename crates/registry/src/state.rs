@@ -6,19 +6,22 @@
 //!
 //! * **Numbers.** A first registration carries no number: it gets the position of its document, which no other has. Every later
 //!   document of the thing carries the number, so that compaction may drop the first.
-//! * **Types.** A version of a type, once there, never changes. A type is there from version 1 on. Of two registrations the one
-//!   with the lower number holds. The removal of version 1 removes the type and its sensors; its number never comes back.
+//! * **Origin.** What a document says has the origin that it names: the position of the document that said it first. Without one it
+//!   is the first itself, and its position is the origin. Of two that clash, the one with the lower origin holds.
+//! * **Types.** A version of a type, once there, never changes. A type is there from version 1 on, whose origin is the type's
+//!   number. The removal of version 1 removes the type and its sensors; its number never comes back.
 //! * **Sensors.** A sensor names the number of the type it is bound to, so that a type made again later under the same id has none
 //!   of the old one's sensors. Of two registrations the one with the lower number holds; of two changes the one with the higher
-//!   revision, and of the same revision the first.
+//!   revision, and of the same revision the one with the lower origin.
 //! * **Repair.** A document that does not hold would still replace the one that does when the topic is compacted. So whoever
-//!   refuses a document appends what holds under the same key again, with its number ([`State::repairs`]). Until then a process
-//!   that starts may see the wrong one; the lower number then brings it back in line.
+//!   refuses a document appends what holds under the same key again, with number and origin ([`State::repairs`]). Until then a
+//!   process that starts may see the wrong one; the lower origin then brings it back in line.
 //! * **Order.** After compaction and repair a sensor's document may come before its type's. It is parked until the type comes; at
 //!   the end of the topic what is still parked belongs to nothing and is taken out ([`State::settle`]).
 
 use std::{
     borrow::Borrow,
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::{Hash, Hasher},
     sync::Arc,
@@ -53,7 +56,14 @@ pub(crate) struct State {
 #[derive(Debug)]
 struct Versions {
     number: u64,
-    by_version: BTreeMap<TypeVersion, Arc<SensorType>>,
+    by_version: BTreeMap<TypeVersion, Version>,
+}
+
+/// One version of a type, and the position of the document that said it first.
+#[derive(Debug)]
+struct Version {
+    sensor_type: Arc<SensorType>,
+    origin: u64,
 }
 
 impl Versions {
@@ -63,10 +73,12 @@ impl Versions {
     }
 }
 
-/// A sensor, found by its id; 16 bytes, because there may be millions.
+/// A sensor, found by its id; 24 bytes, because there may be millions.
 #[derive(Debug)]
 struct Registered {
     sensor: Arc<Sensor>,
+    /// Position of the document that said this of it first.
+    origin: u64,
     revision: u32,
 }
 
@@ -116,21 +128,28 @@ impl State {
 
     /// The newest version of a type.
     pub(crate) fn newest(&self, id: &str) -> Option<&Arc<SensorType>> {
-        self.types.get(id).filter(|versions| versions.is_there())?.by_version.values().next_back()
+        let versions = self.types.get(id).filter(|versions| versions.is_there())?;
+        versions.by_version.values().next_back().map(|version| &version.sensor_type)
     }
 
     pub(crate) fn version(&self, id: &str, version: TypeVersion) -> Option<&Arc<SensorType>> {
+        self.held_version(id, version).map(|version| &version.sensor_type)
+    }
+
+    fn held_version(&self, id: &str, version: TypeVersion) -> Option<&Version> {
         self.types.get(id).filter(|versions| versions.is_there())?.by_version.get(&version)
     }
 
     /// All versions of a type, from the first.
     pub(crate) fn versions(&self, id: &str) -> impl Iterator<Item = &Arc<SensorType>> {
-        self.types.get(id).into_iter().flat_map(|versions| versions.by_version.values())
+        let versions = self.types.get(id).into_iter().flat_map(|versions| versions.by_version.values());
+        versions.map(|version| &version.sensor_type)
     }
 
     /// The newest version of each type, by id.
     pub(crate) fn types(&self) -> impl Iterator<Item = &Arc<SensorType>> {
-        self.types.values().filter(|versions| versions.is_there()).filter_map(|it| it.by_version.values().next_back())
+        let there = self.types.values().filter(|versions| versions.is_there());
+        there.filter_map(|it| it.by_version.values().next_back()).map(|version| &version.sensor_type)
     }
 
     pub(crate) fn type_changes(&self) -> u64 {
@@ -186,15 +205,16 @@ impl State {
             self.drop_type(&id);
         }
         let held = self.types.entry(id.clone()).or_insert_with(|| Versions { number, by_version: BTreeMap::new() });
-        if let Some(same) = held.by_version.get(&version) {
-            match same.definition == document.definition {
+        let origin = document.origin.unwrap_or(position.0);
+        if let Some(rival) = held.by_version.get(&version).filter(|rival| rival.origin <= origin) {
+            match rival.origin == origin {
                 true => self.repairs.remove(&key),
                 false => self.repairs.insert(key),
             };
             return;
         }
-        let sensor_type = SensorType::assemble(id.clone(), number, version, document.definition);
-        held.by_version.insert(version, Arc::new(sensor_type));
+        let sensor_type = Arc::new(SensorType::assemble(id.clone(), number, version, document.definition));
+        held.by_version.insert(version, Version { sensor_type, origin });
         self.repairs.remove(&key);
         self.type_changes += 1;
         if version == 1 {
@@ -238,7 +258,10 @@ impl State {
         let belongs = |document: &SensorDocument| document.sensor_type == *id && document.type_number == number;
         let admitted: Vec<_> = self.parked.extract_if(|_, (_, document)| belongs(document)).collect();
         for (id, (position, document)) in admitted {
+            // Where another document of the key was applied in the meantime, the newest may be one that does not hold.
+            let contested = self.sensors.contains(id.as_str()).then(|| Key::Sensor(id.clone()));
             self.apply_sensor(position, id, document);
+            self.repairs.extend(contested);
         }
     }
 
@@ -250,17 +273,16 @@ impl State {
         };
         // All sensors of a type share its id.
         document.sensor_type = type_id.clone();
-        let revision = document.revision;
+        let (revision, origin) = (document.revision, document.origin.unwrap_or(position.0));
         let sensor = document.into_sensor(id, position);
         let key = Key::Sensor(sensor.id.clone());
-        if let Some(held) = self.sensors.get(sensor.id.as_str()) {
-            let same_number = sensor.number == held.sensor.number;
-            let replaces = match same_number {
-                true => revision > held.revision && sensor.sensor_type == held.sensor.sensor_type,
-                false => sensor.number < held.sensor.number,
-            };
-            if !replaces {
-                match revision == held.revision && sensor == *held.sensor {
+        if let Some(rival) = self.sensors.get(sensor.id.as_str()) {
+            // The lower number holds, then the higher revision, then the lower origin.
+            let rank = |number, revision, origin| (number, Reverse(revision), origin);
+            let (new, old) =
+                (rank(sensor.number, revision, origin), rank(rival.sensor.number, rival.revision, rival.origin));
+            if new >= old {
+                match new == old {
                     true => self.repairs.remove(&key),
                     false => self.repairs.insert(key),
                 };
@@ -270,11 +292,11 @@ impl State {
         if !self.repairs.is_empty() {
             self.repairs.remove(&key);
         }
-        self.sensors.replace(Registered { sensor: Arc::new(sensor), revision });
+        self.sensors.replace(Registered { sensor: Arc::new(sensor), origin, revision });
     }
 
     fn park(&mut self, position: Position, id: SensorId, document: SensorDocument) {
-        if self.sensors.contains(id.as_str()) || self.removed.contains(&document.type_number) {
+        if self.removed.contains(&document.type_number) {
             self.repairs.insert(Key::Sensor(id));
             return;
         }
@@ -313,16 +335,21 @@ impl State {
 
     fn document_of(&self, key: &Key) -> Document {
         match key {
-            Key::Type(id, version) => match self.version(id.as_str(), *version) {
-                Some(held) => TypeDocument::new(Some(held.number), held.definition.clone()).document(id, *version),
-                None => tombstone(key),
-            },
+            Key::Type(id, version) => {
+                let Some(held) = self.held_version(id.as_str(), *version) else { return tombstone(key) };
+                let (number, definition) = (Some(held.sensor_type.number), held.sensor_type.definition.clone());
+                TypeDocument::new(number, definition).with_origin(held.origin).document(id, *version)
+            }
             Key::Sensor(id) => {
                 let Some(held) = self.sensors.get(id.as_str()) else { return tombstone(key) };
                 let Some(bound_to) = self.newest(held.sensor.sensor_type.as_str()) else { return tombstone(key) };
                 let number = Some(held.sensor.number);
-                SensorDocument::new(&held.sensor, number, held.revision, bound_to.number).document(id)
+                let document = SensorDocument::new(&held.sensor, number, held.revision, bound_to.number);
+                document.with_origin(held.origin).document(id)
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
