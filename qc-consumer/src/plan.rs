@@ -230,3 +230,86 @@ impl<'a> Columns<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ports::{
+        Log, SystemClock, Undecodable,
+        memory::{LogSettings, MemoryLog},
+    };
+    use registry::{Registry, Settings, built_in_types};
+
+    use super::*;
+
+    async fn kind() -> Kind {
+        let log: Arc<dyn Log> = Arc::new(MemoryLog::new(Arc::new(SystemClock), LogSettings::default()));
+        let registry = Registry::open(log, Settings::default()).await.expect("opens");
+        registry.seed(built_in_types()).await.expect("seeded");
+        Kind::find(&registry, "power").expect("built in")
+    }
+
+    fn delivery(kind: &Kind, first: u64, content: Content) -> Delivery {
+        let topic = Topic::readings(&kind.newest.id);
+        let accepted_at = Timestamp::from_micros(first as i64);
+        Delivery { topic, partition: Partition(0), first_position: Position(first), accepted_at, content }
+    }
+
+    fn readings(kind: &Kind, first: u64, count: u64) -> Delivery {
+        let mut readings = Readings::new(Arc::clone(&kind.newest.property_ids));
+        for position in first..first + count {
+            let sensor_id = SensorId::parse("s").expect("an id");
+            let value = Value::number(position as f64).expect("finite");
+            readings.push(sensor_id, Timestamp::from_micros(position as i64), &[value]);
+        }
+        delivery(kind, first, Content::Readings { type_version: Some(1), readings })
+    }
+
+    /// The plan in short: `w` and the positions of a write, `d` and the position of a deletion.
+    #[track_caller]
+    fn check(kind: &Kind, (from, records_max): (u64, usize), deliveries: Vec<Delivery>, expected: &str) {
+        let topic = Topic::readings(&kind.newest.id);
+        let planner =
+            Planner { topic: &topic, partition: Partition(0), kind, bound_elsewhere: |_: &_| None, records_max };
+        let plan = planner.plan(Position(from), deliveries);
+        let mut positions = plan.skipped + plan.dead_lettered;
+        let steps = plan.steps.iter().map(|step| match step {
+            Step::Write(rows) => {
+                positions += rows.rows.len() as u64;
+                assert_eq!((rows.values.len(), rows.flags.len()), (rows.rows.len(), rows.rows.len()));
+                rows.rows.iter().fold("w".to_owned(), |text, row| format!("{text} {}", row.position))
+            }
+            Step::Delete(_, position) => {
+                positions += 1;
+                format!("d {position}")
+            }
+        });
+        assert_eq!(steps.collect::<Vec<_>>().join(", "), expected);
+        assert_eq!(plan.next.0, from + positions, "every position is in one place");
+    }
+
+    #[tokio::test]
+    async fn deliveries_share_writes_up_to_the_bound_and_around_deletions() {
+        let kind = kind().await;
+        let sensor_id = SensorId::parse("s").expect("an id");
+        let deletion = Deletion { sensor_id, from: Timestamp::MIN, to: Timestamp::MAX };
+        let deletions = delivery(&kind, 6, Content::Deletions(vec![deletion.clone(), deletion]));
+        let all =
+            vec![readings(&kind, 0, 2), readings(&kind, 2, 2), readings(&kind, 4, 2), deletions, readings(&kind, 8, 1)];
+        check(&kind, (0, 100), all.clone(), "w 0 1 2 3 4 5, d 6, d 7, w 8");
+        check(&kind, (0, 4), all.clone(), "w 0 1 2 3, w 4 5, d 6, d 7, w 8");
+        check(&kind, (0, 1), all, "w 0 1, w 2 3, w 4 5, d 6, d 7, w 8");
+    }
+
+    #[tokio::test]
+    async fn what_is_done_already_is_left_out_and_what_is_gone_is_skipped() {
+        let kind = kind().await;
+        check(&kind, (3, 100), vec![readings(&kind, 0, 3), readings(&kind, 3, 1)], "w 3");
+        check(&kind, (3, 100), vec![readings(&kind, 2, 3)], "w 3 4");
+        check(&kind, (3, 100), vec![readings(&kind, 5, 1), readings(&kind, 8, 1)], "w 5 8");
+        let undecodable = Undecodable { count: 4, bytes: Vec::new(), reason: "noise".to_owned() };
+        check(&kind, (3, 100), vec![delivery(&kind, 2, Content::Undecodable(undecodable))], "");
+        check(&kind, (3, 100), Vec::new(), "");
+    }
+}
