@@ -45,7 +45,7 @@ pub(super) fn each(judged: &Judged) -> Vec<Stored> {
     judged.sensor_ids.iter().zip(judged.rows.iter()).map(|(sensor_id, row)| Stored::of(sensor_id, row)).collect()
 }
 
-/// Up to `limit` rows that a scan in chunks of about `chunk` answers; each chunk is checked.
+/// Up to `limit` rows that a scan in chunks of about `chunk` answers; size and order of each chunk are checked.
 pub(super) async fn some(
     store: &dyn Store,
     id: &SensorTypeId,
@@ -58,7 +58,12 @@ pub(super) async fn some(
     while rows.len() < limit {
         let Some(next) = scan.next(chunk).await.expect("a chunk") else { return rows };
         assert!((1..=2 * chunk).contains(&next.rows.len()), "{} rows where {chunk} were asked", next.rows.len());
-        rows.extend(next.rows.iter().map(|row| Stored::of(&next.sensor_id, row)));
+        for row in next.rows.iter() {
+            let stored = Stored::of(&next.sensor_id, row);
+            let behind = rows.last().is_none_or(|last| canonical(last, &stored, query.order).is_lt());
+            assert!(behind, "{stored:?} is not behind {:?}", rows.last());
+            rows.push(stored);
+        }
     }
     rows.truncate(limit);
     rows
