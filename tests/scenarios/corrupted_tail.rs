@@ -19,6 +19,12 @@ use crate::{
 const ROUNDS: usize = 12;
 /// The most bytes of a file's end that are damaged.
 const DAMAGE_BYTES_MAX: u64 = 4096;
+/// Posts before the kill.
+const POSTS: u32 = 40;
+/// Readings of one post.
+const BATCH: u32 = 50;
+/// The most posts that so few bytes can hold: a packed reading of five random values takes more than 8 bytes.
+const POSTS_LOST_MAX: usize = 10;
 
 /// All files under a folder that are larger than nothing.
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -38,16 +44,17 @@ fn newest_file(data: &Path) -> PathBuf {
     files(data).into_iter().filter(ours).max_by_key(written).expect("a data folder has files")
 }
 
-/// Cuts the end of a file off, or writes other bytes over it.
+/// Cuts the end of what was written to a file off, or writes other bytes over it; zeros behind it were set aside for more.
 fn damage(path: &Path, rng: &mut StdRng) {
+    let content = fs::read(path).expect("a readable file");
+    let end = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+    let bytes = rng.random_range(1..=DAMAGE_BYTES_MAX.min(end));
     let mut file = OpenOptions::new().write(true).open(path).expect("a writable file");
-    let length = file.metadata().expect("a file has a length").len();
-    let bytes = rng.random_range(1..=DAMAGE_BYTES_MAX.min(length));
     if rng.random_bool(0.5) {
-        file.set_len(length - bytes).expect("a file can be cut");
+        file.set_len(end - bytes).expect("a file can be cut");
         return;
     }
-    file.seek(SeekFrom::Start(length - bytes)).expect("a file has places");
+    file.seek(SeekFrom::Start(end - bytes)).expect("a file has places");
     let garbage: Vec<u8> = (0..bytes).map(|_| rng.random()).collect();
     file.write_all(&garbage).expect("a file can be written");
 }
@@ -66,8 +73,8 @@ fn copy(from: &Path, to: &Path) {
 /// Posts readings until killed in mid-load, and answers with what may be in the folder.
 async fn load_and_kill(hub: &mut Hub, rng: &mut StdRng) -> Model {
     let mut possible = Model::default();
-    for batch in 0..40 {
-        let samples: Vec<Sample> = (0..50).map(|n| Sample::random("emb3", batch * 50 + n, rng)).collect();
+    for post in 0..POSTS {
+        let samples: Vec<Sample> = (0..BATCH).map(|n| Sample::random("emb3", post * BATCH + n, rng)).collect();
         hub.post("/v1/readings/emb", "application/json", json_array(&samples)).await.expect(202);
         samples.iter().for_each(|sample| possible.unanswered(&sample.sensor_id, &sample.time, &sample.row));
     }
@@ -97,6 +104,10 @@ async fn damaged_end_of_the_newest_file_is_recovered_or_refused() {
         hub.processed("emb", 0).await;
         let csv = String::from_utf8(hub.export("emb", "csv").await).expect("CSV is text");
         possible.assert_holds(&csv, PROPERTIES.len());
+        let posts = (csv.lines().count() - 1) / BATCH as usize;
+        assert_eq!(csv.lines().count() - 1, posts * BATCH as usize, "half a post is there");
+        assert!(posts + POSTS_LOST_MAX >= POSTS as usize, "only {posts} posts are there");
+        println!("recovered {posts} posts of {POSTS}");
         hub.post("/v1/readings/emb", "application/json", Sample::plain("emb9", 1, 1).json()).await.expect(202);
         hub.processed("emb", 1).await;
     }

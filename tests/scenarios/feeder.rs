@@ -13,9 +13,9 @@ use harness::{feeder_binary, wait_for};
 use crate::{folder, launch};
 
 /// Lines of the file to replay.
-const LINES: usize = 3_000;
+const LINES: usize = 600;
 
-/// A month and more of a borehole, in its CSV dialect.
+/// Some weeks of a borehole, in its CSV dialect.
 fn lines() -> String {
     let mut text = String::new();
     for line in 0..LINES {

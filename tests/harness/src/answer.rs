@@ -43,7 +43,7 @@ impl Answer {
     /// # Panics
     /// Where it is another.
     pub fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.status, status, "{:.2000}", self.text());
         self
     }
 }
