@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// Size of a disk that fills up soon.
-const SMALL: u64 = 96 << 20;
+const SMALL: u64 = 64 << 20;
 /// What else lies on it, to be removed later.
-const BALLAST: usize = 24 << 20;
+const BALLAST: usize = 16 << 20;
 
 #[tokio::test]
 async fn full_disk_is_told_and_nothing_accepted_is_lost() {

@@ -11,6 +11,7 @@ mod feeder;
 mod hostile_input;
 mod kill_nine;
 mod operations;
+mod readme;
 mod real_data;
 mod samples;
 mod sensor_types;

@@ -6,8 +6,6 @@ use crate::workspace::{TextFile, assert_none, files};
 const FILE_LINES_MAX: usize = 500;
 /// The most lines of a function; about 40 is the aim.
 const FUNCTION_LINES_MAX: usize = 70;
-/// The one place where a test waits, with the last status in its failure.
-const WAITS: &str = "tests/harness/src/wait.rs";
 /// This folder names what it forbids.
 const THIS: &str = "tests/tidy/src/";
 
@@ -108,10 +106,12 @@ fn unwrap_is_for_tests() {
 }
 
 #[test]
-fn tests_wait_for_something_and_never_sleep() {
-    assert_none(faulty_lines(&rust(), |file, line, in_tests| {
-        let sleeps = line.contains("sleep(") && file.path != WAITS;
-        (in_tests && sleeps).then(|| "a test sleeps; wait for what it needs".to_owned())
+fn tests_wait_for_something_and_never_sleep_for_long() {
+    let blocks = |line: &str| line.contains("thread::sleep(");
+    let is_long = |line: &str| line.contains("sleep(") && (line.contains("from_secs(") || line.contains("from_mins("));
+    assert_none(faulty_lines(&rust(), |_, line, in_tests| {
+        let sleeps = in_tests && (blocks(line) || is_long(line));
+        sleeps.then(|| "a test sleeps for long or blocks its thread; wait for what it needs, in short steps".to_owned())
     }));
 }
 
