@@ -102,7 +102,26 @@ fn is_foreign(origin: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::{App, HttpResponse, middleware::from_fn, test as served, web};
+
     use super::*;
+
+    #[actix_web::test]
+    async fn a_panic_costs_its_request_alone() {
+        async fn panics() -> HttpResponse {
+            panic!("on purpose")
+        }
+        let routes = App::new()
+            .wrap(from_fn(|request: ServiceRequest, next: Next<_>| call(request, next)))
+            .route("/bad", web::get().to(panics))
+            .route("/good", web::get().to(HttpResponse::Ok));
+        let service = served::init_service(routes).await;
+        let bad = served::try_call_service(&service, served::TestRequest::get().uri("/bad").to_request()).await;
+        let problem = bad.expect_err("an error").as_response_error().error_response();
+        assert_eq!(problem.status(), 500);
+        let good = served::call_service(&service, served::TestRequest::get().uri("/good").to_request()).await;
+        assert_eq!(good.status(), 200);
+    }
 
     #[test]
     fn an_origin_is_foreign_unless_it_is_the_host() {

@@ -143,10 +143,12 @@ async fn bodies_are_bounded_as_sent_and_as_unpacked() {
     let answer = hub.post("/v1/readings/emb", "application/json", None, vec![b' '; 1024 * 1024 + 1]).await;
     problem(answer, 413, "the body has more than");
     let chunks = (0..32).map(|_| Ok::<_, std::io::Error>(vec![b' '; 64 * 1024]));
+    let answer = hub.post("/v1/readings/emb", "application/json", None, vec![b' '; 64 * 1024 * 1024]).await;
+    problem(answer, 413, "the body has more than");
     let stream = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
     let request = hub.client.post(hub.url("/v1/readings/emb")).body(stream);
     problem(hub::answer(request).await, 413, "the body has more than");
-    let many = format!("[{}]", vec!["7"; 11].join(","));
+    let many = format!("[{}]", ["7"; 11].join(","));
     problem(hub.post("/v1/readings/emb", "application/json", None, many).await, 413, "more than `10` items");
     let large = format!("[{GOOD}{}]", " ".repeat(1024 * 1024 - GOOD.len() - 2));
     assert_eq!(hub.post("/v1/readings/emb", "application/json", None, large).await.0, 202);

@@ -16,7 +16,7 @@ use crate::{
     App, Code, Principal, Problem,
     accept::{Accepted, accept},
     input::{
-        BodyFault, Bounds, Parsed, Target,
+        BodyFault, Bounds, Parsed, Registered, Target,
         body::{Body, media_type},
         csv,
         in_flight::Permit,
@@ -192,7 +192,7 @@ fn parse(app: &App, sensor_type: &SensorType, form: &Form, body: Body) -> Result
 
 /// Parses against the registry, the clock and the bounds of the service.
 pub(super) fn with_target<T>(app: &App, sensor_type: &SensorType, parse: impl FnOnce(&Target<'_>) -> T) -> T {
-    let sensors = app.ports.registry.lookup();
+    let sensors = Registered::new(&app.ports.registry);
     let bounds = Bounds { items_max: app.config.items_max, rejected_max: app.config.rejected_max };
     parse(&Target { sensor_type, sensors: &sensors, now: app.ports.clock.now(), bounds })
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashSet};
 
 use domain::{Readings, SensorId, Timestamp, Value};
 
-use super::{BodyFault, Parsed, Rejection, Target};
+use super::{BodyFault, Found, Parsed, Rejection, Target};
 
 /// The most faults of one item that are told.
 const FAULTS_MAX: usize = 8;
@@ -76,15 +76,17 @@ impl<'a> Collector<'a> {
             self.sensor_id = Some(last.clone());
             return;
         }
-        if let Some(sensor) = self.target.sensors.find(text) {
-            if sensor.sensor_type == self.target.sensor_type.id {
-                self.sensor_id = Some(sensor.id.clone());
-                return;
+        match self.target.sensors.find(text, &self.target.sensor_type.id) {
+            Found::OfType(id) => self.sensor_id = Some(id),
+            Found::OfOtherType(other) => {
+                let reason = format!("the sensor is bound to sensor type `{other}`");
+                self.fault("sensor_id", text.as_bytes(), &reason);
             }
-            let reason = format!("the sensor is bound to sensor type `{}`", sensor.sensor_type);
-            self.fault("sensor_id", text.as_bytes(), &reason);
-            return;
+            Found::Nothing => self.unknown_sensor(text),
         }
+    }
+
+    fn unknown_sensor(&mut self, text: &str) {
         if let Some(known) = self.unknown_set.get(text) {
             self.sensor_id = Some(known.clone());
             return;

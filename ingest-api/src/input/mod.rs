@@ -11,9 +11,10 @@ pub mod json;
 pub mod ndjson;
 pub mod paper;
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap};
 
-use domain::{Readings, Sensor, SensorId, SensorType, Timestamp};
+use domain::{Readings, Sensor, SensorId, SensorType, SensorTypeId, Timestamp};
+use registry::{Lookup, Registry};
 use serde::Serialize;
 
 /// What a body is read against.
@@ -39,20 +40,64 @@ pub struct Bounds {
 
 /// Looks sensors up by id.
 pub trait Sensors {
-    /// The sensor of that id, if the hub knows it.
-    fn find(&self, id: &str) -> Option<&Sensor>;
+    /// What the hub knows of the sensor of that id, for readings of `sensor_type`.
+    fn find(&self, id: &str, sensor_type: &SensorTypeId) -> Found;
 }
 
-impl Sensors for registry::Lookup<'_> {
-    fn find(&self, id: &str) -> Option<&Sensor> {
-        self.get(id).map(|sensor| &**sensor)
+/// What the hub knows of a sensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// It is of the type asked for.
+    OfType(SensorId),
+    /// It is bound to this other type.
+    OfOtherType(SensorTypeId),
+}
+
+impl Found {
+    fn of(sensor: Option<&Sensor>, sensor_type: &SensorTypeId) -> Self {
+        match sensor {
+            None => Self::Nothing,
+            Some(sensor) if sensor.sensor_type == *sensor_type => Self::OfType(sensor.id.clone()),
+            Some(sensor) => Self::OfOtherType(sensor.sensor_type.clone()),
+        }
     }
 }
 
 /// Sensors by id, for tests and tools that have no registry.
 impl Sensors for HashMap<SensorId, Sensor> {
-    fn find(&self, id: &str) -> Option<&Sensor> {
-        self.get(id)
+    fn find(&self, id: &str, sensor_type: &SensorTypeId) -> Found {
+        Found::of(self.get(id), sensor_type)
+    }
+}
+
+/// The sensors of the registry, locked for a run of lookups at a time: a large body must not keep its writers waiting.
+pub struct Registered<'a> {
+    registry: &'a Registry,
+    held: RefCell<(Option<Lookup<'a>>, u32)>,
+}
+
+impl<'a> Registered<'a> {
+    /// Lookups under one lock: about a millisecond.
+    const LOOKUPS_MAX: u32 = 4_096;
+
+    /// Looks up in `registry`.
+    pub fn new(registry: &'a Registry) -> Self {
+        Self { registry, held: RefCell::new((None, 0)) }
+    }
+}
+
+impl Sensors for Registered<'_> {
+    fn find(&self, id: &str, sensor_type: &SensorTypeId) -> Found {
+        let (lookup, lookups) = &mut *self.held.borrow_mut();
+        *lookups += 1;
+        if *lookups > Self::LOOKUPS_MAX {
+            *lookup = None;
+            *lookups = 1;
+        }
+        let lookup = lookup.get_or_insert_with(|| self.registry.lookup());
+        Found::of(lookup.get(id).map(|sensor| &**sensor), sensor_type)
     }
 }
 
