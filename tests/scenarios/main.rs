@@ -6,6 +6,7 @@ mod command_line;
 mod corrupted_tail;
 mod dead_letters;
 mod deletion;
+mod demo;
 mod disks;
 mod feeder;
 mod hostile_input;
