@@ -184,12 +184,14 @@ async fn slow_clients_are_let_go() {
 #[tokio::test]
 async fn bytes_in_flight_are_bounded_over_all_requests() {
     let hub = Hub::start_with(|config| config.in_flight_size_max = 1_000).await;
-    let mut held = tokio::net::TcpStream::connect(hub.address).await.expect("connected");
     let head = format!("POST /v1/readings/emb HTTP/1.1\r\nHost: hub\r\nContent-Length: 900\r\n\r\n{}", " ".repeat(890));
-    held.write_all(head.as_bytes()).await.expect("sent");
     let body = format!("{GOOD}{}", " ".repeat(400));
+    let mut held = None;
     let (mut status, mut answer) = (StatusCode::ACCEPTED, Value::Null);
-    hub::wait_for("the first body to be received", async || {
+    hub::wait_for("a body to be received before another", async || {
+        let mut stream = tokio::net::TcpStream::connect(hub.address).await.expect("connected");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        held = Some(stream);
         let request = hub.client.post(hub.url("/v1/readings/emb")).body(body.clone());
         let response = request.send().await.expect("an answer");
         status = response.status();
@@ -199,6 +201,7 @@ async fn bytes_in_flight_are_bounded_over_all_requests() {
     })
     .await;
     problem((status, answer), 503, "as many bytes of requests");
+    let mut held = held.expect("a connection");
     held.write_all(&[b' '; 10]).await.expect("sent");
     let mut end = vec![0; 12];
     held.read_exact(&mut end).await.expect("an answer");
@@ -482,11 +485,14 @@ async fn documents_metrics_and_the_front_door_answer() {
 async fn requests_in_flight_finish_when_the_service_stops() {
     let mut hub = Hub::start().await;
     let mut stream = tokio::net::TcpStream::connect(hub.address).await.expect("connected");
-    let head = format!("POST /v1/readings/emb HTTP/1.1\r\nHost: hub\r\nContent-Length: {}\r\n\r\n", GOOD.len());
+    let length = GOOD.len();
+    let head = format!(
+        "POST /v1/readings/emb HTTP/1.1\r\nHost: hub\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut go_on = vec![0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut go_on).await.expect("the request has been seen");
     stream.write_all(&GOOD.as_bytes()[..20]).await.expect("sent");
-    // A second request on another connection shows that the first has been seen: they are served in order of arrival.
-    hub.send(Method::GET, "/health/live", "", "").await;
     hub.stop();
     stream.write_all(&GOOD.as_bytes()[20..]).await.expect("sent");
     let mut answer = vec![0; 12];
