@@ -19,6 +19,9 @@ use tokio::{
     task::JoinHandle,
 };
 
+/// A valid reading of `emb`.
+pub const GOOD: &str = r#"{"sensor_id":"emb3","phenomenon_time":"2017-02-08T15:00:00Z","sec":904,"ph":7.34}"#;
+
 /// A running service.
 pub struct Hub {
     pub address: SocketAddr,
@@ -178,6 +181,16 @@ impl Hub {
     pub async fn stopped(&mut self) {
         self.running.take().expect("it runs").await.expect("it ends without panic");
     }
+}
+
+/// Checks that an answer is a problem of this status, and answers its members.
+#[track_caller]
+pub fn problem(answer: (StatusCode, Json), status: u16, detail: &str) -> Json {
+    let (given, body) = answer;
+    assert_eq!(given.as_u16(), status, "{body}");
+    assert_eq!(body["status"], status, "{body}");
+    assert!(body["detail"].as_str().is_some_and(|text| text.contains(detail)), "{detail} in {body}");
+    body
 }
 
 /// Sends a request and reads its JSON answer; null for an empty one.

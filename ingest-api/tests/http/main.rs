@@ -1,0 +1,6 @@
+//! The service over a real socket, with both ports in memory.
+
+mod hub;
+mod readings;
+mod registry;
+mod serving;
