@@ -56,6 +56,20 @@ impl Rows {
         Self { width, ..Self::default() }
     }
 
+    /// The same with room for `rows` rows.
+    pub fn with_capacity(width: usize, rows: usize) -> Self {
+        Self {
+            width,
+            times: Vec::with_capacity(rows),
+            accepted_at: Vec::with_capacity(rows),
+            positions: Vec::with_capacity(rows),
+            first_positions: Vec::with_capacity(rows),
+            type_versions: Vec::with_capacity(rows),
+            values: Vec::with_capacity(rows * width),
+            flags: Vec::with_capacity(rows * width),
+        }
+    }
+
     /// How many properties a row has.
     pub fn width(&self) -> usize {
         self.width
@@ -137,14 +151,6 @@ impl Rows {
         self.type_versions.truncate(len);
         self.values.truncate(len * self.width);
         self.flags.truncate(len * self.width);
-    }
-
-    /// The same rows with room for properties that the type has gained, absent and flagged 2.
-    #[must_use]
-    pub fn widened(&self, width: usize) -> Self {
-        let mut rows = Self::new(width.max(self.width));
-        self.iter().for_each(|row| rows.push(row));
-        rows
     }
 
     /// The row at `index`.

@@ -168,7 +168,7 @@ async fn scan(store: &dyn ports::Store, type_id: &SensorTypeId, id: &SensorId) {
 
 fn resident_mb() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4_096 >> 20
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) / 256
 }
 
 fn size_mb(path: &std::path::Path) -> u64 {

@@ -22,10 +22,10 @@ use crate::{
 const FORMAT: u32 = 1;
 const FORMAT_FILE: &str = "format";
 const DATABASE_FOLDER: &str = "db";
-/// Threads that flush and compact. One is enough for the rates two cores can feed it, and leaves the other to readers.
+/// Threads that flush and compact: one that compacts beside one that flushes.
 const WORKERS: usize = 2;
-/// Memory for rows not yet sorted on disk, per keyspace with much traffic.
-const MEMTABLE_BYTES: u64 = 16 << 20;
+/// Memory for what a keyspace has not yet sorted on disk; several times that while the disk is behind.
+const MEMTABLE_BYTES: u64 = 4 << 20;
 /// The journal at which the database writes out what still needs it.
 const JOURNALS_BYTES_MAX: u64 = 192 << 20;
 /// Removals in one batch.
@@ -42,7 +42,7 @@ pub struct Settings {
     pub disk_reserve: u64,
     /// Memory for what was read from disk, in bytes.
     pub cache_size: u64,
-    /// Size in bytes at which rows in memory are folded into blocks; twice that is held at the most.
+    /// Size in bytes, over all sensor types, at which rows in memory are folded into blocks; twice that is held at the most.
     pub memtable_size_max: usize,
 }
 
@@ -52,8 +52,8 @@ impl Default for Settings {
             log_retention: Duration::from_secs(7 * 24 * 3600),
             log_size_max: 32 << 30,
             disk_reserve: 256 << 20,
-            cache_size: 48 << 20,
-            memtable_size_max: 48 << 20,
+            cache_size: 24 << 20,
+            memtable_size_max: 24 << 20,
         }
     }
 }

@@ -149,11 +149,20 @@ impl Committer {
 
     /// Writes all appends as one synced batch; answers one by one, or with the error that none was written for.
     fn commit(&self, appends: &[Append]) -> Result<Vec<Result<Appended, PortError>>, PortError> {
-        self.shared.disk.check(Need::Accept)?;
-        self.shared.topics.check_size(self.shared.bounds.size_max)?;
-        let now = self.shared.clock.now();
-        let mut group = Group::new(&self.shared, now);
-        let answers: Vec<_> = appends.iter().map(|append| group.add(append)).collect();
+        self.shared.disk.check(Need::Finish)?;
+        let shared = &self.shared;
+        let accepting = shared.disk.check(Need::Accept).and_then(|()| shared.topics.check_size(shared.bounds.size_max));
+        let mut group = Group::new(&self.shared, self.shared.clock.now());
+        let answers: Vec<_> = appends
+            .iter()
+            .map(|append| match &accepting {
+                // Dead letters and the registry are what it takes to work off what was accepted.
+                Err(error) if append.topic.kind == TopicKind::Records => {
+                    Err(PortError::new(error.kind(), error.to_string()))
+                }
+                _ => group.add(append),
+            })
+            .collect();
         group.write()?;
         Ok(answers)
     }
@@ -163,7 +172,7 @@ impl Committer {
             let exists = || PortError::new(ErrorKind::Conflict, format!("topic `{name}` exists as another kind"));
             return if state.kind == kind { Ok(()) } else { Err(exists()) };
         }
-        self.shared.disk.check(Need::Accept)?;
+        self.shared.disk.check(Need::Finish)?;
         let keyspaces = &self.shared.keyspaces;
         let doing = "creating a topic";
         let removed = keyspaces.topics.get(name_key(&name)).map_err(|e| from_database(doing, e))?;

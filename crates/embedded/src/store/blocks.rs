@@ -13,7 +13,10 @@ use crate::{
 };
 
 /// The most rows of a block.
-pub(crate) const BLOCK_ROWS_MAX: usize = 512;
+const BLOCK_ROWS_MAX: usize = 512;
+/// The rows from which a block is left alone by newer ones: filling each up to the most would write every row ten times where many sensors
+/// bring few rows a fold.
+pub(crate) const BLOCK_ROWS_ENOUGH: usize = 64;
 
 /// A block that was read.
 #[derive(Debug, Clone)]

@@ -8,9 +8,9 @@ use fjall::OwnedWriteBatch;
 use ports::PortError;
 
 use super::{
-    blocks::{BLOCK_ROWS_MAX, Block, Blocks, sensor_key},
+    blocks::{BLOCK_ROWS_ENOUGH, Block, Blocks, sensor_key},
     memtable::{Memtable, Slot},
-    sensors::{Arrival, Arrivals, Folded, single},
+    sensors::{Arrival, Arrivals, Folded},
     space::{Space, staged_key},
 };
 use crate::error::from_database;
@@ -93,20 +93,12 @@ impl<'a> FoldWriter<'a> {
     fn fold_sensor(&mut self, id: &SensorId, before: Option<Folded>, rows: &Rows) -> Result<Folded, PortError> {
         let space = self.space;
         let blocks = Blocks::new(&space.shared.keyspaces.blocks, space.number, id);
-        let mut next = 0;
-        let mut folded = match before {
+        let (mut folded, next) = match before {
             Some(mut folded) => {
-                next = self.fold_late(&blocks, &mut folded, rows)?;
-                folded
+                let next = self.fold_late(&blocks, &mut folded, rows)?;
+                (folded, next)
             }
-            None => Folded {
-                count: 0,
-                first: rows.times()[0],
-                last: Timestamp::MIN,
-                last_block: Timestamp::MIN,
-                sequence: 0,
-                latest: Rows::new(rows.width()),
-            },
+            None => (Folded::of(0, rows.times()[0], Timestamp::MIN, rows.get(0)), 0),
         };
         if next < rows.len() {
             self.fold_newer(&blocks, &mut folded, rows, next)?;
@@ -135,7 +127,7 @@ impl<'a> FoldWriter<'a> {
         let mut all = Rows::new(rows.width());
         if folded.count > 0
             && let Some(last) = blocks.at(folded.last_block)?
-            && last.rows.len() < BLOCK_ROWS_MAX
+            && last.rows.len() < BLOCK_ROWS_ENOUGH
         {
             last.rows.iter().for_each(|row| all.push(row));
         }
@@ -143,9 +135,8 @@ impl<'a> FoldWriter<'a> {
         let (last_block, bytes) = blocks.put(&mut self.batch, &all);
         self.batch_bytes += bytes;
         folded.count += (rows.len() - start) as u64;
-        folded.last = rows.times()[rows.len() - 1];
         folded.last_block = last_block;
-        folded.latest = single(rows.get(rows.len() - 1));
+        folded.set_latest(rows.get(rows.len() - 1));
         Ok(())
     }
 
@@ -167,10 +158,8 @@ impl<'a> FoldWriter<'a> {
             self.batch_bytes += bytes;
             folded.first = folded.first.min(merged.times()[0]);
             if limit.is_none() {
-                let newest = merged.get(merged.len() - 1);
-                folded.last = newest.row.phenomenon_time;
                 folded.last_block = last_start;
-                folded.latest = single(newest);
+                folded.set_latest(merged.get(merged.len() - 1));
             }
             next = end;
         }

@@ -6,6 +6,10 @@ use ports::TimeRange;
 /// About what a row takes in memory besides its values and flags: five columns and three indexes.
 const ROW_BYTES: usize = 53;
 
+fn row_bytes(width: usize) -> usize {
+    ROW_BYTES + 9 * width
+}
+
 /// Place of a sensor in its type's list.
 pub(crate) type Slot = u32;
 
@@ -23,12 +27,18 @@ pub(crate) struct Memtable {
 }
 
 impl Memtable {
-    pub fn new(width: usize) -> Self {
-        Self { rows: Rows::new(width), ..Self::default() }
+    /// An empty one that is to grow to about `size` bytes. Room is made at once: what is not written yet takes no memory, and growing
+    /// would copy all of it again and again.
+    pub fn with_size(width: usize, size: usize) -> Self {
+        let rows = size / row_bytes(width);
+        let (slots, fresh) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        Self { rows: Rows::with_capacity(width, rows), slots, fresh, ..Self::default() }
     }
 
-    pub fn widen(&mut self, width: usize) {
-        self.rows = self.rows.widened(width);
+    pub fn widen(&mut self, width: usize, size: usize) {
+        let mut rows = Rows::with_capacity(width, size / row_bytes(width));
+        self.rows.iter().for_each(|row| rows.push(row));
+        self.rows = rows;
     }
 
     pub fn is_empty(&self) -> bool {
@@ -42,7 +52,7 @@ impl Memtable {
 
     /// About how many bytes it takes.
     pub fn size_bytes(&self) -> usize {
-        self.rows.len() * (ROW_BYTES + 9 * self.rows.width()) + self.by_slot.len() * size_of::<Vec<u32>>()
+        self.rows.len() * row_bytes(self.rows.width()) + self.by_slot.len() * size_of::<Vec<u32>>()
     }
 
     pub fn rows(&self) -> &Rows {
@@ -138,7 +148,7 @@ mod tests {
 
     #[test]
     fn late_and_replaced_rows_are_found_by_time() {
-        let mut table = Memtable::new(1);
+        let mut table = Memtable::with_size(1, 1_000);
         for (position, time) in [5, 1, 9, 5, 3].into_iter().enumerate() {
             insert(&mut table, 7, time, position as u64, position != 3);
         }

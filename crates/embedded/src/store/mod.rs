@@ -254,7 +254,7 @@ impl Store for EmbeddedStore {
 
     async fn latest(&self, sensor_type: &SensorTypeId) -> Result<Judged, PortError> {
         let space = self.space(sensor_type)?;
-        blocking(move || Ok(scan::latest(&space))).await
+        blocking(move || scan::latest(&space)).await
     }
 
     async fn summaries(&self, sensor_type: &SensorTypeId) -> Result<Vec<SensorSummary>, PortError> {

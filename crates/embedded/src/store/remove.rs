@@ -11,7 +11,7 @@ use super::{
     blocks::{Block, Blocks, sensor_key},
     fold::fold,
     memtable::Slot,
-    sensors::{Folded, single},
+    sensors::Folded,
     space::Space,
 };
 use crate::{disk::Need, error::from_database};
@@ -174,9 +174,7 @@ fn measure(blocks: &Blocks<'_>, mut folded: Folded) -> Result<Folded, PortError>
     folded.first = first.rows.times().first().copied().unwrap_or(first.start);
     folded.last_block = last.start;
     if let Some(index) = last.rows.len().checked_sub(1) {
-        let newest = last.rows.get(index);
-        folded.last = newest.row.phenomenon_time;
-        folded.latest = single(newest);
+        folded.set_latest(last.rows.get(index));
     }
     Ok(folded)
 }

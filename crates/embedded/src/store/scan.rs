@@ -267,15 +267,14 @@ fn merge_into<'a>(rows: &mut Rows, under: impl Iterator<Item = RowRef<'a>>, over
 }
 
 /// The newest row of every sensor, by sensor id.
-pub(crate) fn latest(space: &Space) -> domain::Judged {
+pub(crate) fn latest(space: &Space) -> Result<domain::Judged, PortError> {
     let order = space.order();
     let state = space.read();
     let mut judged = domain::Judged { sensor_ids: Vec::with_capacity(order.len()), rows: Rows::new(state.width) };
     for slot in order.iter() {
-        if let Some(row) = state.latest(*slot) {
+        if state.push_latest(*slot, &mut judged.rows)? {
             judged.sensor_ids.push(state.sensor(*slot).id.clone());
-            judged.rows.push(row);
         }
     }
-    judged
+    Ok(judged)
 }

@@ -28,11 +28,33 @@ pub(crate) struct Folded {
     pub last_block: Timestamp,
     /// Number of the newest staged entry whose rows are in blocks.
     pub sequence: u64,
-    /// The row at `last`: one row.
-    pub latest: Rows,
+    /// The row at `last`, packed: there may be a million sensors.
+    latest: Box<[u8]>,
 }
 
 impl Folded {
+    /// What is known of blocks of which `newest` is the newest row.
+    pub fn of(count: u64, first: Timestamp, last_block: Timestamp, newest: RowRef<'_>) -> Self {
+        let mut folded = Self { count, first, last: Timestamp::MIN, last_block, sequence: 0, latest: Box::default() };
+        folded.set_latest(newest);
+        folded
+    }
+
+    /// Sets the newest row and with it the last time.
+    pub fn set_latest(&mut self, newest: RowRef<'_>) {
+        let mut rows = Rows::new(newest.values.len());
+        rows.push(newest);
+        let mut bytes = Vec::new();
+        rows_codec::encode(&rows, &mut bytes);
+        self.latest = bytes.into();
+        self.last = newest.row.phenomenon_time;
+    }
+
+    /// The newest row in blocks: one row.
+    pub fn latest(&self) -> Result<Rows, Malformed> {
+        rows_codec::decode(&self.latest)
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         put_varint(&mut out, self.count);
@@ -40,7 +62,7 @@ impl Folded {
         put_signed(&mut out, self.last.as_micros());
         put_signed(&mut out, self.last_block.as_micros());
         put_varint(&mut out, self.sequence);
-        rows_codec::encode(&self.latest, &mut out);
+        out.extend_from_slice(&self.latest);
         out
     }
 
@@ -50,25 +72,14 @@ impl Folded {
         let mut time = || decoder.signed().map(Timestamp::from_micros);
         let (first, last, last_block) = (time()?, time()?, time()?);
         let sequence = decoder.varint()?;
-        let latest = rows_codec::decode_from(&mut decoder)?;
-        decoder.finish()?;
-        if latest.len() != 1 {
-            return Err(Malformed("the latest row is not one row"));
+        let latest: Box<[u8]> = decoder.take(decoder.remaining())?.into();
+        let folded = Self { count, first, last, last_block, sequence, latest };
+        let rows = folded.latest()?;
+        if rows.len() != 1 || rows.times()[0] != last {
+            return Err(Malformed("the latest row is not the one row at the last time"));
         }
-        Ok(Self { count, first, last, last_block, sequence, latest })
+        Ok(folded)
     }
-
-    /// The newest row in blocks.
-    pub fn latest(&self) -> RowRef<'_> {
-        self.latest.get(0)
-    }
-}
-
-/// One row by itself.
-pub(crate) fn single(row: RowRef<'_>) -> Rows {
-    let mut rows = Rows::new(row.values.len());
-    rows.push(row);
-    rows
 }
 
 /// Rows of many sensors as one staged entry: whose each is, whether its identity is new, and the rows.

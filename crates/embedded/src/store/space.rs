@@ -8,12 +8,12 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use domain::{RowRef, SensorId, SensorTypeId, Timestamp};
+use domain::{Rows, SensorId, SensorTypeId, Timestamp};
 use fjall::{Database, Keyspace};
 use ports::{ErrorKind, PortError};
 
@@ -49,15 +49,17 @@ pub(crate) struct Shared {
     pub database: Database,
     pub keyspaces: Keyspaces,
     pub disk: Arc<Disk>,
-    /// The size of a memtable at which it is folded.
+    /// The size of all active memtables together at which they are folded.
     pub memtable_size_max: usize,
+    /// How many sensor types have rows in an active memtable, and so share that size.
+    busy: AtomicUsize,
     /// Set when memory and disk may differ: nothing is written any more.
     failed: AtomicBool,
 }
 
 impl Shared {
     pub fn new(database: Database, keyspaces: Keyspaces, disk: Arc<Disk>, memtable_size_max: usize) -> Self {
-        Self { database, keyspaces, disk, memtable_size_max, failed: AtomicBool::new(false) }
+        Self { database, keyspaces, disk, memtable_size_max, busy: AtomicUsize::new(0), failed: AtomicBool::new(false) }
     }
 
     pub fn check_usable(&self) -> Result<(), PortError> {
@@ -93,6 +95,8 @@ pub(crate) struct State {
     /// Slots by sensor id; made when asked for.
     order: Option<Arc<[Slot]>>,
     pub active: Memtable,
+    /// Whether the active memtable is counted as busy.
+    is_busy: bool,
     pub folding: Option<Arc<Memtable>>,
 }
 
@@ -123,15 +127,29 @@ impl State {
         slots.into()
     }
 
-    /// The newest row of a sensor.
-    pub fn latest(&self, slot: Slot) -> Option<RowRef<'_>> {
-        let newest_in = |table: &'_ Memtable| table.places(slot).last().copied();
+    /// Adds the newest row of a sensor to `rows`; says whether there is one.
+    ///
+    /// # Errors
+    /// `Corrupt` where the row can't be read.
+    pub fn push_latest(&self, slot: Slot, rows: &mut Rows) -> Result<bool, PortError> {
+        let newest_in = |table: &Memtable| table.places(slot).last().copied();
         let active = newest_in(&self.active).map(|place| self.active.rows().get(place as usize));
-        let folding =
-            self.folding.as_ref().and_then(|table| newest_in(table).map(|place| table.rows().get(place as usize)));
-        let folded = self.sensor(slot).folded.as_ref().map(Folded::latest);
-        // Of equal times the first is the truth, and `max_by_key` answers the last.
-        [folded, folding, active].into_iter().flatten().max_by_key(|row| row.row.phenomenon_time)
+        let folding = self.folding.as_ref();
+        let folding = folding.and_then(|table| newest_in(table).map(|place| table.rows().get(place as usize)));
+        // Of equal times the active one is the truth, and `max_by_key` answers the last.
+        let in_memory = [folding, active].into_iter().flatten().max_by_key(|row| row.row.phenomenon_time);
+        let sensor = self.sensor(slot);
+        match (in_memory, &sensor.folded) {
+            (Some(row), folded) if folded.as_ref().is_none_or(|folded| folded.last <= row.row.phenomenon_time) => {
+                rows.push(row);
+            }
+            (_, Some(folded)) => {
+                let latest = folded.latest().map_err(|e| from_malformed(&format!("sensor `{}`", sensor.id), e))?;
+                rows.push(latest.get(0));
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Rows, first and last time of a sensor; `None` without rows.
@@ -165,7 +183,8 @@ impl Space {
             sensors: Vec::new(),
             by_id: HashMap::new(),
             order: None,
-            active: Memtable::new(width),
+            active: Memtable::with_size(width, shared.memtable_size_max),
+            is_busy: false,
             folding: None,
         };
         for item in shared.keyspaces.sensors.prefix(number.to_be_bytes()) {
@@ -197,7 +216,9 @@ impl Space {
             state.sensors.iter().filter_map(|sensor| sensor.folded.as_ref()).map(|folded| folded.sequence).max();
         let next = next.max(last_folded.unwrap_or(0) + 1);
         let fold_ended = (Mutex::new(()), Condvar::new());
-        Ok(Self { shared, id, number, writer: Mutex::new(next), state: RwLock::new(state), fold_ended })
+        let space = Self { shared, id, number, writer: Mutex::new(next), state: RwLock::new(state), fold_ended };
+        space.count_as_busy();
+        Ok(space)
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -229,7 +250,7 @@ impl Space {
         let mut state = self.write();
         if width > state.width {
             state.width = width;
-            state.active.widen(width);
+            state.active.widen(width, self.shared.memtable_size_max);
         }
     }
 
@@ -239,14 +260,27 @@ impl Space {
         if state.folding.is_some() || state.active.is_empty() {
             return false;
         }
-        let width = state.width;
-        state.folding = Some(Arc::new(std::mem::replace(&mut state.active, Memtable::new(width))));
+        let next = Memtable::with_size(state.width, self.shared.memtable_size_max);
+        state.folding = Some(Arc::new(std::mem::replace(&mut state.active, next)));
+        if std::mem::take(&mut state.is_busy) {
+            self.shared.busy.fetch_sub(1, Ordering::Relaxed);
+        }
         true
+    }
+
+    /// Counts the active memtable among those that share the room, once it has rows.
+    pub fn count_as_busy(&self) {
+        let mut state = self.write();
+        if !state.is_busy && !state.active.is_empty() {
+            state.is_busy = true;
+            self.shared.busy.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Says whether the active memtable is to be folded.
     pub fn is_full(&self) -> bool {
-        self.read().active.size_bytes() >= self.shared.memtable_size_max
+        let sharing = self.shared.busy.load(Ordering::Relaxed).max(1);
+        self.read().active.size_bytes() >= self.shared.memtable_size_max / sharing
     }
 
     /// Waits until no fold is under way.
@@ -285,6 +319,14 @@ impl Space {
     pub fn wake_waiters(&self) {
         let _guard = self.fold_ended.0.lock().unwrap_or_else(PoisonError::into_inner);
         self.fold_ended.1.notify_all();
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        if self.write().is_busy {
+            self.shared.busy.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -48,6 +48,7 @@ fn stage(space: &Space, first_new: usize, sequence: u64) -> Result<(), PortError
     let saved = space.shared.keyspaces.staged.insert(staged_key(space.number, sequence), entry);
     saved.map_err(|e| from_database("saving rows", e))?;
     space.write().active.sequence_last = sequence;
+    space.count_as_busy();
     Ok(())
 }
 
