@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, config::CompressionPolicy};
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+    config::CompressionPolicy,
+};
 use ports::{Clock, Log, PortError, Store};
 
 use crate::{
@@ -26,6 +29,8 @@ const DATABASE_FOLDER: &str = "db";
 const WORKERS: usize = 2;
 /// Memory for what a keyspace has not yet sorted on disk; several times that while the disk is behind.
 const MEMTABLE_BYTES: u64 = 4 << 20;
+/// The size from which a value that stays is kept apart from its key.
+const APART_BYTES_MIN: u32 = 128;
 /// The journal at which the database writes out what still needs it.
 const JOURNALS_BYTES_MAX: u64 = 192 << 20;
 /// Removals in one batch.
@@ -164,6 +169,34 @@ impl Folder {
     }
 }
 
+/// What the values of a keyspace are like.
+#[derive(Clone, Copy)]
+enum Values {
+    Plain,
+    /// They leave little to a compressor.
+    Packed,
+    /// The same, and they stay: apart from their keys, so that merging the keys of old and new ones does not copy all values again.
+    PackedForLong,
+}
+
+impl Values {
+    fn options(self) -> KeyspaceCreateOptions {
+        let options = KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let packed =
+            |options: KeyspaceCreateOptions| options.data_block_compression_policy(CompressionPolicy::disabled());
+        match self {
+            Self::Plain => options,
+            Self::Packed => packed(options),
+            Self::PackedForLong => {
+                let apart = KvSeparationOptions::default()
+                    .separation_threshold(APART_BYTES_MIN)
+                    .compression(CompressionType::None);
+                packed(options).with_kv_separation(Some(apart))
+            }
+        }
+    }
+}
+
 /// All keyspaces of a folder.
 pub(crate) struct OpenKeyspaces {
     pub log: log::Keyspaces,
@@ -173,26 +206,22 @@ pub(crate) struct OpenKeyspaces {
 impl OpenKeyspaces {
     /// Opens them, making those that are not there.
     pub fn open(database: &Database) -> Result<Self, PortError> {
-        let open = |name: &str, packed: bool| {
-            let options = move || {
-                let options = KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
-                // Packed values leave little to a compressor; names and ids do.
-                if packed { options.data_block_compression_policy(CompressionPolicy::disabled()) } else { options }
-            };
+        let open = |name: &str, values: Values| {
+            let options = || values.options();
             database.keyspace(name, options).map_err(|e| from_database(&format!("opening keyspace `{name}`"), e))
         };
         let log = log::Keyspaces {
-            records: open("log-records", false)?,
-            document_keys: open("log-document-keys", false)?,
-            topics: open("log-topics", false)?,
-            groups: open("log-groups", false)?,
+            records: open("log-records", Values::Plain)?,
+            document_keys: open("log-document-keys", Values::Plain)?,
+            topics: open("log-topics", Values::Plain)?,
+            groups: open("log-groups", Values::Plain)?,
         };
         let store = store::Keyspaces {
-            types: open("store-types", false)?,
-            sensors: open("store-sensors", false)?,
-            staged: open("store-staged", true)?,
-            blocks: open("store-blocks", true)?,
-            arrivals: open("store-arrivals", false)?,
+            types: open("store-types", Values::Plain)?,
+            sensors: open("store-sensors", Values::Plain)?,
+            staged: open("store-staged", Values::Packed)?,
+            blocks: open("store-blocks", Values::PackedForLong)?,
+            arrivals: open("store-arrivals", Values::Plain)?,
         };
         Ok(Self { log, store })
     }

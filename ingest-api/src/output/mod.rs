@@ -19,7 +19,7 @@ mod samples;
 mod table;
 mod text;
 
-pub use cursor::Fingerprint;
+pub use cursor::{Fingerprint, decode as decode_cursor};
 pub use encoder::{EncodeError, Encoder, Selection, encoder};
 pub use format::Format;
 

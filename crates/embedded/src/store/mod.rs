@@ -201,6 +201,15 @@ fn load_types(keyspaces: &Keyspaces) -> Result<Vec<(SensorTypeId, TypeRecord)>, 
     Ok(types)
 }
 
+/// Reads any bytes as each thing that the store holds.
+pub(crate) fn decode_anything(bytes: &[u8]) {
+    let _ = crate::rows_codec::decode(bytes);
+    let _ = sensors::Folded::decode(bytes);
+    let _ = sensors::decode_staged(bytes);
+    let _ = sensors::Arrivals::decode(bytes);
+    let _ = TypeRecord::decode(bytes);
+}
+
 fn run_folds(queue: &Receiver<Arc<Space>>) {
     while let Ok(space) = queue.recv() {
         if let Err(error) = fold::fold(&space) {
