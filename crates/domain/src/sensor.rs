@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{SensorId, SensorTypeId};
+use crate::{SensorId, SensorTypeId, value::serialize_number};
 
 /// A device of a sensor type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,8 +29,10 @@ pub struct Sensor {
 #[serde(deny_unknown_fields)]
 pub struct Place {
     /// Degrees north, -90 to 90.
+    #[serde(serialize_with = "serialize_number")]
     pub latitude: f64,
     /// Degrees east, -180 to 180.
+    #[serde(serialize_with = "serialize_number")]
     pub longitude: f64,
 }
 

@@ -6,7 +6,10 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PropertyId, SensorTypeId};
+use crate::{
+    PropertyId, SensorTypeId,
+    value::{serialize_number, serialize_optional_number},
+};
 
 /// The most properties a sensor type may have.
 pub const PROPERTIES_MAX: usize = 256;
@@ -74,7 +77,7 @@ pub struct ObservedProperty {
     #[serde(default)]
     pub required: bool,
     /// The smallest difference the sensor can tell, in `unit`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "serialize_optional_number")]
     pub resolution: Option<f64>,
 }
 
@@ -91,7 +94,10 @@ pub struct GrossRange {
 
 /// Both ends inclusive: `[low, high]`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Span(pub f64, pub f64);
+pub struct Span(
+    #[serde(serialize_with = "serialize_number")] pub f64,
+    #[serde(serialize_with = "serialize_number")] pub f64,
+);
 
 impl Span {
     /// Says whether the number lies in the span, its ends included.
@@ -249,11 +255,16 @@ impl ObservedProperty {
             faults.unless(
                 ordered,
                 key(&format!("gross_range.{name}")),
-                format!("{span:?}"),
+                format!("[{}, {}]", span.0, span.1),
                 "[low, high] with low <= high",
             );
             let within = range.fail.contains(span.0) && range.fail.contains(span.1);
-            faults.unless(within, key(&format!("gross_range.{name}")), format!("{span:?}"), "within the fail span");
+            faults.unless(
+                within,
+                key(&format!("gross_range.{name}")),
+                format!("[{}, {}]", span.0, span.1),
+                "within the fail span",
+            );
         }
     }
 }
@@ -414,5 +425,17 @@ mod duration_text {
                 D::Error::custom(format!("`{text}` is not a duration such as `1s`, `15m`, `1h` or `30d`"))
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_are_written_without_a_fraction() {
+        let range = GrossRange { fail: Span(5.0, 100_000.0), suspect: Some(Span(-0.5, 0.25)) };
+        let written = serde_json::to_string(&range).expect("it can be written");
+        assert_eq!(written, r#"{"fail":[5,100000],"suspect":[-0.5,0.25]}"#);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serializer;
+
 /// A value of an observed property: a finite number, an explicit missing, or nothing said at all.
 ///
 /// Eight bytes: the two kinds of missing are NaN bit patterns that no number has. Numbers are finite and never `-0`.
@@ -84,6 +86,21 @@ pub fn write_number(number: f64, out: &mut Vec<u8>) {
     let mut buffer = ryu::Buffer::new();
     let text = buffer.format_finite(number);
     out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+}
+
+/// Serializes a finite number in its canonical form: a whole one without a fraction.
+pub(crate) fn serialize_number<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    // Up to 2^53 every whole number is itself.
+    let is_whole = number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0;
+    if is_whole { serializer.serialize_i64(*number as i64) } else { serializer.serialize_f64(*number) }
+}
+
+/// The same for a number that may not be there.
+pub(crate) fn serialize_optional_number<S: Serializer>(number: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match number {
+        Some(number) => serialize_number(number, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// QARTOD primary flag of a value (IOOS QARTOD, "Data Flags": 1 pass, 2 not evaluated, 3 suspect, 4 fail, 9 missing).

@@ -1,6 +1,6 @@
 //! The two ports of the platform, the log and the store, and the clock: what every backend promises and every service relies on.
 //!
-//! **Invariant:** a service knows these traits alone; the doc comments are the contract, and [`contracts`] runs them against
+//! **Invariant:** a service knows these traits alone; the doc comments are the contract, and `contracts` runs them against
 //! every backend.
 
 mod clock;

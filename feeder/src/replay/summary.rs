@@ -20,7 +20,7 @@ pub struct RefusedLine {
     pub line: u64,
     /// The field at fault, none when it is the line as a whole.
     pub field: Option<String>,
-    /// The value at fault, cut to [`VALUE_CHARS_MAX`].
+    /// The value at fault, cut to 100 characters.
     pub value: String,
     /// The rule that it breaks.
     pub reason: String,

@@ -18,7 +18,7 @@ pub const FORMAT_VERSION: u32 = 1;
 /// A simulation's result.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// [`FORMAT_VERSION`].
+    /// Version of this form: 1.
     pub format_version: u32,
     /// What was asked for, defaults filled in.
     pub settings: Settings,
