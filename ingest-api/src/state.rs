@@ -8,7 +8,7 @@ use prometheus::{HistogramOpts, HistogramVec};
 use registry::Registry;
 use tokio::sync::RwLock;
 
-use crate::{Config, Problem, input::in_flight::InFlight};
+use crate::{Code, Config, Problem, input::in_flight::InFlight};
 
 /// The ports the service works through.
 #[derive(Clone)]
@@ -29,6 +29,8 @@ pub struct Ports {
 pub const REQUEST_DURATION: &str = "iot_hub_http_request_duration_seconds";
 /// Upper bounds of its buckets, in seconds.
 const REQUEST_DURATION_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+/// The most known sensor types that a problem lists.
+const KNOWN_TYPES_MAX: usize = 100;
 
 /// State of the service, shared by all its threads as `web::Data<App>`.
 pub struct App {
@@ -62,8 +64,14 @@ impl App {
     /// The newest version of a sensor type.
     ///
     /// # Errors
-    /// 404 where there is none.
+    /// 404 where there is none, listing those there are.
     pub fn sensor_type(&self, id: &str) -> Result<Arc<SensorType>, Problem> {
-        self.ports.registry.sensor_type(id).ok_or_else(|| Problem::not_found("sensor type", id))
+        self.ports.registry.sensor_type(id).ok_or_else(|| {
+            let types = self.ports.registry.sensor_types();
+            let known: Vec<&str> = types.iter().map(|known| known.id.as_str()).take(KNOWN_TYPES_MAX).collect();
+            let problem = Problem::not_found("sensor type", id);
+            let detail = format!("{}; `GET /v1/sensor-types` lists those there are", problem.detail());
+            Problem::new(Code::NotFound, detail).with("known", known)
+        })
     }
 }

@@ -119,7 +119,7 @@ pub async fn buckets(
 ) -> Result<HttpResponse, Problem> {
     let (sensor_id, property) = path.into_inner();
     let sensor = find::sensor(&app, &sensor_id)?;
-    let sensor_type = find::sensor_type(&app, sensor.sensor_type.as_str())?;
+    let sensor_type = app.sensor_type(sensor.sensor_type.as_str())?;
     let index = find::property_index(&sensor_type, &property).map_err(|rule| {
         let detail = format!("property `{}` {rule}", crate::problem::printable(&property));
         Problem::new(Code::NotFound, detail).with("known", find::property_ids(&sensor_type))

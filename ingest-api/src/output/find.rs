@@ -7,23 +7,6 @@ use ports::{ErrorKind, PortError};
 
 use crate::{App, Code, Problem, problem::printable};
 
-/// The most known ids that a problem lists.
-const LISTED_MAX: usize = 100;
-
-/// The sensor type of this id.
-///
-/// # Errors
-/// `NotFound`, listing the types there are.
-pub fn sensor_type(app: &App, id: &str) -> Result<Arc<SensorType>, Problem> {
-    app.ports.registry.sensor_type(id).ok_or_else(|| {
-        let types = app.ports.registry.sensor_types();
-        let known: Vec<&str> = types.iter().map(|known| known.id.as_str()).take(LISTED_MAX).collect();
-        let problem = Problem::not_found("sensor type", id);
-        let detail = format!("{}; `GET /v1/sensor-types` lists those there are", problem.detail());
-        Problem::new(Code::NotFound, detail).with("known", known)
-    })
-}
-
 /// The sensor of this id.
 ///
 /// # Errors

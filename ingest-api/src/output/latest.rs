@@ -52,7 +52,7 @@ pub async fn latest(
     app: Data<App>,
     _principal: Principal,
 ) -> Result<HttpResponse, Problem> {
-    let sensor_type = find::sensor_type(&app, &path)?;
+    let sensor_type = app.sensor_type(&path)?;
     let mut parameters = Parameters::of(&http, &KNOWN)?;
     let properties = parameters.list("properties", |id| find::property_index(&sensor_type, id));
     let format = parameters.format(&http, Format::TEXT)?;

@@ -82,7 +82,7 @@ pub async fn readings(
     app: Data<App>,
     _principal: Principal,
 ) -> Result<HttpResponse, Problem> {
-    let sensor_type = find::sensor_type(&app, &path)?;
+    let sensor_type = app.sensor_type(&path)?;
     let request = Request::parse(&http, &sensor_type)?;
     find::all_of_type(&app, request.query.sensor_ids.as_deref().unwrap_or_default(), &sensor_type)?;
     let coding = Coding::accepted(http.headers(), request.format);
