@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// Size of a disk that fills up soon.
-const SMALL: u64 = 64 << 20;
+const SMALL: u64 = 160 << 20;
 /// What else lies on it, to be removed later.
-const BALLAST: usize = 16 << 20;
+const BALLAST: usize = 48 << 20;
 
 #[tokio::test]
 async fn full_disk_is_told_and_nothing_accepted_is_lost() {
@@ -22,7 +22,7 @@ async fn full_disk_is_told_and_nothing_accepted_is_lost() {
     let disk = SmallDisk::mount(SMALL);
     let ballast = disk.path().join("ballast");
     fs::write(&ballast, vec![1; BALLAST]).expect("room for the ballast");
-    let mut hub = launch(&disk.path().join("data")).key("DATA__DISK_RESERVE", "16MiB").start().await;
+    let mut hub = launch(&disk.path().join("data")).key("DATA__DISK_RESERVE", "48MiB").start().await;
     let mut model = Model::default();
     let mut refused = false;
     for batch in 0.. {

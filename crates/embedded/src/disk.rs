@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fjall::Database;
 use ports::{ErrorKind, PortError};
 
 /// Who asks for room: the last of the reserve is for those that finish what was begun.
@@ -9,21 +10,22 @@ use ports::{ErrorKind, PortError};
 pub enum Need {
     /// New records: refused as soon as the reserve is touched.
     Accept,
-    /// Storing what was accepted: goes on until a quarter of the reserve is left.
+    /// Storing what was accepted: goes on until half of the reserve is left. The rest is for the database, which merges its files by
+    /// writing new ones first and can't be made to wait.
     Finish,
 }
 
 /// Watches the free space of the file system that holds the data folder.
-#[derive(Debug)]
 pub struct Disk {
     folder: PathBuf,
+    database: Database,
     reserve: u64,
 }
 
 impl Disk {
     /// Watches the file system of `folder`, of which `reserve` bytes are to stay free.
-    pub fn new(folder: &Path, reserve: u64) -> Self {
-        Self { folder: folder.to_owned(), reserve }
+    pub fn new(folder: &Path, database: Database, reserve: u64) -> Self {
+        Self { folder: folder.to_owned(), database, reserve }
     }
 
     /// Says whether there is room.
@@ -34,8 +36,9 @@ impl Disk {
         let stat = rustix::fs::statvfs(&self.folder).map_err(|error| {
             PortError::new(ErrorKind::Unavailable, "the free disk space can't be read").with_source(error)
         })?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        let wanted = if need == Need::Accept { self.reserve } else { self.reserve / 4 };
+        // What the database has in memory takes its room on the disk soon.
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize).saturating_sub(self.database.write_buffer_size());
+        let wanted = if need == Need::Accept { self.reserve } else { self.reserve / 2 };
         if free >= wanted {
             return Ok(());
         }

@@ -123,7 +123,7 @@ impl Folder {
         prepare_folder(path)?;
         let database = open_database_with(path, settings.cache_size)?;
         let keyspaces = OpenKeyspaces::open(&database).map_err(OpenError::Storage)?;
-        let disk = Arc::new(Disk::new(path, settings.disk_reserve));
+        let disk = Arc::new(Disk::new(path, database.clone(), settings.disk_reserve));
         let all = keyspaces.all();
         let bounds = Bounds { retention: settings.log_retention, size_max: settings.log_size_max };
         let log = EmbeddedLog::open(database.clone(), keyspaces.log, clock, Arc::clone(&disk), bounds);
