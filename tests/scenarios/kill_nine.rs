@@ -1,14 +1,15 @@
 //! Accepted is kept: a hub that is killed over and over under load holds what it has accepted, once, and invents nothing.
 
-use std::{ffi::OsStr, time::Duration};
+use std::time::Duration;
 
-use harness::{Hub, Model, run_to_end, seeded};
+use harness::{Hub, Model, seeded};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    IOT_HUB, folder, launch,
+    folder, launch,
     samples::{Sample, json_array},
+    stack,
 };
 
 /// How often the hub is killed.
@@ -145,7 +146,5 @@ async fn every_accepted_reading_is_stored_once_whenever_the_hub_is_killed() {
     assert_eq!(metrics.outcome("emb", "dead_lettered"), 0);
 
     assert!(hub.stop().await.status.success());
-    let check = [OsStr::new("check"), OsStr::new("--data"), data.path().as_os_str()];
-    let (status, said) = run_to_end(IOT_HUB, &check);
-    assert_eq!(status, Some(0), "{said}");
+    stack::verify(data.path());
 }

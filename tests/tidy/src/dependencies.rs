@@ -13,11 +13,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("ports", &["domain"]),
     ("embedded", &["domain", "ports"]),
+    ("backends", &["ports", "embedded"]),
     ("registry", &["domain", "ports"]),
     ("ingest-api", &["domain", "ports", "registry"]),
     ("qc-consumer", &["domain", "ports", "registry"]),
     ("feeder", &[]),
-    ("iot-hub", &["domain", "ports", "embedded", "registry", "ingest-api", "qc-consumer", "feeder"]),
+    ("iot-hub", &["domain", "ports", "embedded", "backends", "registry", "ingest-api", "qc-consumer", "feeder"]),
     ("harness", &[]),
     ("tidy", &[]),
 ];

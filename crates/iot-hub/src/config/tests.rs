@@ -9,8 +9,13 @@ fn layers() -> Layers {
 }
 
 fn environment(mut layers: Layers, variables: &[(&str, &str)]) -> Layers {
-    layers.add_environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    layers.add_variables(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     layers
+}
+
+fn bounds_of(config: &Config) -> embedded::Settings {
+    let backends::Settings::Embedded { settings, .. } = &config.backends;
+    settings.clone()
 }
 
 fn faults(layers: Layers) -> Vec<String> {
@@ -25,10 +30,9 @@ fn defaults_of_the_file_are_valid_and_those_of_the_services() {
     let config = Config::validate(layers()).expect("the defaults are valid");
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.sensor_types, None);
-    let (folder, http) = (embedded::Settings::default(), ingest_api::Config::default());
-    assert_eq!(config.folder.log_retention, folder.log_retention);
-    assert_eq!(config.folder.log_size_max, folder.log_size_max);
-    assert_eq!(config.folder.disk_reserve, folder.disk_reserve);
+    let http = ingest_api::Config::default();
+    assert_eq!(bounds_of(&config), embedded::Settings::default());
+    assert_eq!(config.address_file.as_deref(), Some("/srv/iot-hub/address".as_ref()));
     assert_eq!(config.registry.sensors_max, registry::Settings::default().sensors_max);
     assert_eq!(config.qc.records_max, qc_consumer::Config::default().records_max);
     assert_eq!((config.http.listen, config.http.body_size_max), (http.listen, http.body_size_max));
@@ -51,8 +55,8 @@ fn later_layer_wins() {
         environment(layers, &[("IOT_HUB_LOG__RETENTION", "2d"), ("IOT_HUB_HTTP__LISTEN", "[::1]:9"), ("PATH", "")]);
     layers.add_flag("http.listen", Value::String("127.0.0.1:7".to_owned()), "--listen");
     let config = Config::validate(layers).expect("all valid");
-    assert_eq!(config.folder.log_retention, Duration::from_hours(48));
-    assert_eq!(config.folder.log_size_max, 1 << 30);
+    assert_eq!(bounds_of(&config).log_retention, Duration::from_hours(48));
+    assert_eq!(bounds_of(&config).log_size_max, 1 << 30);
     assert_eq!(config.qc.records_max, 5);
     assert_eq!(config.http.listen.port(), 7);
 }

@@ -1,0 +1,27 @@
+//! The processes of the hub: `iot-hub`, with every service in it, and one process for each service of the distributed stack.
+//!
+//! **Invariant:** this crate only wires: what the services do is in their libraries, the same in every way to run them.
+
+mod address_file;
+mod backup;
+mod check;
+pub mod cli;
+mod config;
+mod control;
+mod demo;
+mod hub;
+mod logging;
+mod service;
+mod signals;
+
+use std::process::ExitCode;
+
+pub use hub::Services;
+
+/// What a program ends with: a failure is said on standard error in words for the person at the terminal.
+fn exit(program: &str, result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("{program}: {error:#}");
+        ExitCode::FAILURE
+    })
+}
