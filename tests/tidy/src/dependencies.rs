@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("feeder", &[]),
     ("iot-hub", &["domain", "ports", "embedded", "registry", "ingest-api", "qc-consumer", "feeder"]),
     ("harness", &[]),
+    ("servers", &[]),
     ("tidy", &[]),
 ];
 
