@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("feeder", &[]),
     ("iot-hub", &["domain", "ports", "embedded", "backends", "registry", "ingest-api", "qc-consumer", "feeder"]),
     ("harness", &[]),
+    ("servers", &[]),
     ("tidy", &[]),
 ];
 

