@@ -13,7 +13,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("ports", &["domain"]),
     ("embedded", &["domain", "ports"]),
-    ("backends", &["ports", "embedded"]),
+    ("distributed", &["domain", "ports"]),
+    ("backends", &["ports", "embedded", "distributed"]),
     ("registry", &["domain", "ports"]),
     ("ingest-api", &["domain", "ports", "registry"]),
     ("qc-consumer", &["domain", "ports", "registry"]),
@@ -25,7 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// What tests may know beyond that: a crate itself with other features, and the harness where the binary is built.
-const ARROWS_OF_TESTS: &[(&str, &str)] = &[("iot-hub", "harness")];
+const ARROWS_OF_TESTS: &[(&str, &str)] = &[("iot-hub", "harness"), ("distributed", "servers")];
 
 fn metadata() -> Metadata {
     let manifest = root().join("Cargo.toml");

@@ -1,0 +1,3 @@
+//! Both ports past one machine.
+
+pub mod store;
