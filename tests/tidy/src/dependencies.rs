@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidy", &[]),
 ];
 
-/// What tests may know beyond that: a crate itself with other features, and the harness where the binary is built.
+/// What tests may know beyond that: a crate itself with other features, the harness where the binary is built, and real servers.
 const ARROWS_OF_TESTS: &[(&str, &str)] = &[("iot-hub", "harness"), ("distributed", "servers")];
 
 fn metadata() -> Metadata {
@@ -95,9 +95,24 @@ fn sources_are_the_public_registry_and_nothing_banned_is_built() {
         if !registries.iter().any(|registry| registry.as_str() == Some(address)) {
             faults.push(format!("`{}`: source `{source}` is not in deny.toml", package.name));
         }
-        if banned.iter().any(|ban| ban["name"].as_str() == Some(package.name.as_str())) {
-            faults.push(format!("`{}` is banned in deny.toml", package.name));
+        let bans = banned.iter().filter(|ban| ban["name"].as_str() == Some(package.name.as_str()));
+        for ban in bans {
+            let users = users(&metadata, package).filter(|user| !wraps(ban, user));
+            faults.extend(users.map(|user| format!("`{}` is banned in deny.toml, and `{user}` uses it", package.name)));
         }
     }
     assert_none(faults);
+}
+
+/// The packages that depend on one.
+fn users<'a>(metadata: &'a Metadata, on: &'a Package) -> impl Iterator<Item = &'a str> {
+    let nodes = &metadata.resolve.as_ref().expect("cargo resolves the workspace").nodes;
+    let using = nodes.iter().filter(|node| node.deps.iter().any(|dependency| dependency.pkg == on.id));
+    using.map(|node| metadata[&node.id].name.as_str())
+}
+
+/// Says whether a ban lets this package use what is banned.
+fn wraps(ban: &toml::Value, user: &str) -> bool {
+    let wrappers = ban.get("wrappers").and_then(toml::Value::as_array);
+    wrappers.is_some_and(|wrappers| wrappers.iter().any(|wrapper| wrapper.as_str() == Some(user)))
 }
