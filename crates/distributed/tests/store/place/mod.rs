@@ -13,9 +13,12 @@ use elasticsearch::http::{
 };
 use serde_json::Value;
 
+pub mod proxy;
+pub mod rows;
+
 /// Where the shared Elasticsearch is.
 pub fn address() -> String {
-    std::env::var("ELASTICSEARCH_URL").expect("the address of an Elasticsearch")
+    servers::elasticsearch().url()
 }
 
 /// Indices and templates whose names begin alike.
