@@ -13,13 +13,16 @@ use crate::place::{
     rows::{self, emb, number, time},
 };
 
+/// Longer than any test needs.
+const PATIENT: Duration = Duration::from_secs(60);
+
 /// A store that reaches the server through a proxy, in small requests.
-async fn behind_proxy(place: &Place) -> (ElasticStore, Proxy) {
+async fn behind_proxy(place: &Place, retry_for: Duration) -> (ElasticStore, Proxy) {
     let proxy = Proxy::start(&place::address()).await;
     let settings = Settings {
         urls: vec![proxy.url.clone()],
         bulk_rows_max: 50,
-        retry_for: Duration::from_millis(500),
+        retry_for,
         retry_pause: Duration::from_millis(1),
         retry_pause_max: Duration::from_millis(20),
         ..place.settings()
@@ -64,7 +67,7 @@ fn troubles() -> impl FnMut(&str) -> Fate + Send + 'static {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_are_written_once_through_busy_servers_and_broken_connections() {
     let place = Place::new();
-    let (store, proxy) = behind_proxy(&place).await;
+    let (store, proxy) = behind_proxy(&place, PATIENT).await;
     proxy.set(troubles());
     let (first, second) = ([number(1.0)], [number(2.0)]);
     for round in 0..4 {
@@ -82,7 +85,7 @@ async fn rows_are_written_once_through_busy_servers_and_broken_connections() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batch_that_was_given_up_halfway_is_whole_when_it_comes_again() {
     let place = Place::new();
-    let (store, proxy) = behind_proxy(&place).await;
+    let (store, proxy) = behind_proxy(&place, Duration::from_millis(200)).await;
     let mut bulks = 0;
     proxy.set(move |line| {
         bulks += usize::from(line.contains("_bulk"));
@@ -102,7 +105,7 @@ async fn batch_that_was_given_up_halfway_is_whole_when_it_comes_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scan_goes_on_when_its_point_in_time_is_lost() {
     let place = Place::new();
-    let (store, proxy) = behind_proxy(&place).await;
+    let (store, proxy) = behind_proxy(&place, PATIENT).await;
     let values = [number(1.0)];
     rows::write(&store, 0, &batch(0, 900, &values)).await;
     let mut searches = 0;
