@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use domain::{Judged, Merge, Row, RowRef, SensorId, Timestamp};
+use domain::{Judged, Merge, Row, RowRef, Rows, SensorId, Timestamp};
 use ports::{Judge, Outcome};
 
 use super::{
@@ -44,15 +44,7 @@ pub(crate) struct Pending {
     /// The state that was read, where the document is there.
     seen: Option<Seen>,
     /// What its rows make together; `None` where that is the one row as it stands.
-    folded: Option<Box<Folded>>,
-}
-
-/// What the rows of an identity make of the document that is there.
-#[derive(Debug)]
-struct Folded {
-    document: Document,
-    /// The first row that changed it.
-    changed_by: u32,
+    folded: Option<Box<Document>>,
 }
 
 impl<'a> Batch<'a> {
@@ -127,7 +119,7 @@ impl<'a> Batch<'a> {
         bulk.begin(action, self.index(item), |out| self.push_id(item, out));
         let sensor_id = &self.judged.sensor_ids[item.head as usize];
         bulk.document(|out| match &item.folded {
-            Some(folded) => self.known.documents.write(sensor_id, folded.document.as_ref(), out),
+            Some(folded) => self.known.documents.write(sensor_id, folded.as_ref().as_ref(), out),
             None => {
                 let row = self.row(item.head);
                 let first_position = row.row.position;
@@ -143,13 +135,30 @@ impl<'a> Batch<'a> {
         Some(Pending { seen, folded: Some(Box::new(folded)), ..item })
     }
 
-    /// The identity can't be stored as its rows would have it: those from the first that changes it on are rejected.
-    pub(crate) fn reject(&mut self, item: &Pending, reason: &str) {
-        let mut row = item.folded.as_ref().map_or(item.head, |folded| folded.changed_by);
+    /// The identity can't be stored as its rows would have it: the one row there is is rejected, of several each is to be tried alone.
+    pub(crate) fn refuse(&mut self, item: &Pending, reason: &str) -> Vec<u32> {
+        let mut rows = Vec::new();
+        let mut row = item.head;
         while row != NONE {
-            self.outcomes[row as usize] = Outcome::Rejected(format!("Elasticsearch can't hold it: {reason}"));
+            rows.push(row);
             row = self.next[row as usize];
         }
+        if let [alone] = rows[..] {
+            self.outcomes[alone as usize] = Outcome::Rejected(format!("Elasticsearch can't hold it: {reason}"));
+            rows.clear();
+        }
+        rows
+    }
+
+    /// One row as a batch of its own.
+    pub(crate) fn alone(&self, row: u32) -> Judged {
+        let mut rows = Rows::new(self.judged.rows.width());
+        rows.push(self.row(row));
+        Judged { sensor_ids: vec![self.judged.sensor_ids[row as usize].clone()], rows }
+    }
+
+    pub(crate) fn set_outcome(&mut self, row: u32, outcome: Outcome) {
+        self.outcomes[row as usize] = outcome;
     }
 
     /// The outcome of each row, when nothing is pending.
@@ -157,17 +166,17 @@ impl<'a> Batch<'a> {
         self.outcomes
     }
 
-    fn fold(&mut self, head: u32, mut document: Option<Document>) -> Option<Folded> {
-        let mut changed_by = None;
+    /// Folds the rows of an identity over the document that is there; answers what they make of it, if anything.
+    fn fold(&mut self, head: u32, mut document: Option<Document>) -> Option<Document> {
+        let mut is_changed = false;
         let mut row = head;
         while row != NONE {
-            let outcome = self.fold_row(row, &mut document);
-            let changes = matches!(outcome, (_, true));
-            changed_by = changed_by.or(changes.then_some(row));
-            self.outcomes[row as usize] = outcome.0;
+            let (outcome, changes) = self.fold_row(row, &mut document);
+            is_changed |= changes;
+            self.outcomes[row as usize] = outcome;
             row = self.next[row as usize];
         }
-        Some(Folded { document: document?, changed_by: changed_by? })
+        document.filter(|_| is_changed)
     }
 
     /// Applies one row; says what becomes of it and whether that changes the document.

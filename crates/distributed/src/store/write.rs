@@ -59,12 +59,13 @@ impl Writer {
     ) -> Result<Vec<Outcome>, PortError> {
         let (mut batch, mut pending) = Batch::new(known, judged, judge);
         let (mut pauses, mut until) = self.client.patience();
-        let mut rounds = 0;
+        let (mut rounds, mut alone) = (0, Vec::new());
         while !pending.is_empty() {
             let before = pending.len();
             let failed = self.send(known, &batch, pending).await?;
             let sorted = self.sort_out(&mut batch, failed)?;
             let was_away = sorted.away.clone();
+            alone.extend(sorted.alone);
             pending = sorted.again;
             pending.extend(self.look_up(known, &mut batch, sorted.changed).await?);
             if pending.len() < before {
@@ -80,6 +81,11 @@ impl Writer {
                 }
                 pauses.pause().await;
             }
+        }
+        for row in alone {
+            let judged = batch.alone(row);
+            let outcome = Box::pin(self.write(known, &judged, judge)).await?.pop();
+            outcome.into_iter().for_each(|outcome| batch.set_outcome(row, outcome));
         }
         Ok(batch.into_outcomes())
     }
@@ -131,7 +137,7 @@ impl Writer {
                     sorted.away = Some(fault);
                     sorted.again.push(item);
                 }
-                FaultKind::Refused => batch.reject(&item, &fault.reason),
+                FaultKind::Refused => sorted.alone.extend(batch.refuse(&item, &fault.reason)),
                 FaultKind::DiskFull | FaultKind::Forbidden => return Err(fault.while_doing(DOING)),
             }
         }
@@ -183,6 +189,8 @@ struct Sorted {
     again: Vec<Pending>,
     /// Its document is there, or has changed.
     changed: Vec<Pending>,
+    /// Rows that can't be stored together with others of their identity.
+    alone: Vec<u32>,
     /// Why some of `again` has to wait.
     away: Option<Fault>,
 }

@@ -10,9 +10,7 @@ use ports::{
     memory::{LogSettings, MemoryLog},
 };
 
-use self::place::Place;
-
-mod place;
+use crate::place::Place;
 
 struct Elastic {
     place: Place,

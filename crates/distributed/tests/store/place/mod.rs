@@ -13,9 +13,12 @@ use elasticsearch::http::{
 };
 use serde_json::Value;
 
+pub mod proxy;
+pub mod rows;
+
 /// Where the shared Elasticsearch is.
 pub fn address() -> String {
-    std::env::var("ELASTICSEARCH_URL").expect("the address of an Elasticsearch")
+    servers::elasticsearch().url()
 }
 
 /// Indices and templates whose names begin alike.
@@ -52,10 +55,12 @@ impl Place {
         (status, serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or(Value::Null))
     }
 
-    /// Names of all indices of the place.
+    /// Names of all indices of the place, in order.
     pub async fn indices(&self) -> Vec<String> {
         let (_, indices) = self.ask(Method::Get, &format!("/{}*/_alias", self.prefix), None).await;
-        indices.as_object().expect("indices by name").keys().cloned().collect()
+        let mut names: Vec<String> = indices.as_object().expect("indices by name").keys().cloned().collect();
+        names.sort();
+        names
     }
 
     async fn clear(&self) {
