@@ -11,6 +11,7 @@ mod disks;
 mod feeder;
 mod hostile_input;
 mod kill_nine;
+mod load;
 mod operations;
 mod readme;
 mod real_data;

@@ -3,10 +3,10 @@
 //! **Invariant:** stopping goes along the walk of a reading: requests first, then quality control, then the backends, so that nothing
 //! is accepted behind the back of who would process it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use backends::Backends;
+use backends::{Backends, OpenError, Upkeep};
 use domain::Topic;
 use futures_util::future::BoxFuture;
 use ingest_api::{ReadinessCheck, Surface};
@@ -26,7 +26,9 @@ const PENDING_EVERY: Duration = Duration::from_millis(20);
 const BLOCKING_GRACE: Duration = Duration::from_millis(200);
 /// Time between two looks at how far quality control is, in a process without it.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-/// The longest pause between two tries to reach the log at the start.
+/// Time between two rounds of the log's upkeep.
+const UPKEEP_EVERY: Duration = Duration::from_secs(30);
+/// The longest pause between two tries to reach log and store at the start.
 const OPEN_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Which services a process runs.
@@ -89,14 +91,15 @@ pub fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resul
 pub async fn run_until(
     config: &Config,
     services: Services,
-    stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<bool>,
     started: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let backends = Backends::open(&config.backends, Arc::clone(&clock))?;
+    let open = async || Backends::open(&config.backends, Arc::clone(&clock)).await;
+    let Some(backends) = until_there(&mut stop, OpenError::is_away, open).await? else { return Ok(()) };
     let hub = Hub { config, services, backends: &backends, clock };
     let result = hub.run(stop, started).await;
-    if !backends.close().context("can't close the data folder in order")? {
+    if !backends.close().await.context("can't close the log and the store in order")? {
         tracing::warn!("stopped while a copy was being made; the copy is not complete");
     }
     result?;
@@ -158,29 +161,12 @@ impl Hub<'_> {
         if let Some(folder) = &self.config.sensor_types {
             drafts.extend(registry::load_folder(folder)?);
         }
-        let mut pause = OPEN_PAUSE_MAX / 16;
-        loop {
-            let open = async {
-                let registry = Registry::open(self.backends.log(), self.config.registry).await?;
-                registry.seed(drafts.clone()).await?;
-                Ok(registry)
-            };
-            let opened = tokio::select! {
-                opened = open => opened,
-                () = signals::stopped(stop) => return Ok(None),
-            };
-            match opened {
-                Ok(registry) => return Ok(Some(registry)),
-                Err(error) if is_away(&error) => {
-                    tracing::warn!(%error, "the registry can't be read yet; it is tried again until it can");
-                }
-                Err(error) => return Err(anyhow::Error::new(error).context("can't read the registry")),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(OPEN_PAUSE_MAX),
-                () = signals::stopped(stop) => return Ok(None),
-            }
-        }
+        let open = async || {
+            let registry = Registry::open(self.backends.log(), self.config.registry).await?;
+            registry.seed(drafts.clone()).await?;
+            Ok(registry)
+        };
+        until_there(stop, is_away, open).await.context("can't read the registry")
     }
 
     /// Starts the services; answers with the address of the REST API.
@@ -215,6 +201,7 @@ impl Hub<'_> {
         let mut http = ingest_api::Config { surface: self.services.surface(), ..self.config.http.clone() };
         if self.services.judge() {
             http.readiness.push(quality_control_is_ready(self.config.qc.status.clone()));
+            http.readiness.push(unread_is_safe(self.backends.upkeep()));
         }
         Ok(ingest_api::Service::bind(ports, http)?)
     }
@@ -238,7 +225,39 @@ impl Hub<'_> {
         }
         let ports = qc_consumer::Ports { log, store, registry, clock };
         let qc = qc_consumer::Config { stop_wait_max: COMMIT_GRACE, ..self.config.qc.clone() };
-        Box::pin(async move { Ok(qc_consumer::run(ports, qc, &metrics, stop).await?) })
+        let upkeep = keep_up(self.backends.upkeep());
+        Box::pin(async move {
+            tokio::select! {
+                ended = qc_consumer::run(ports, qc, &metrics, stop) => Ok(ended?),
+                never = upkeep => match never {},
+            }
+        })
+    }
+}
+
+/// Tries to open something until it is there, or fails for another reason than being away; `None` where the stop comes first.
+async fn until_there<T, E: std::error::Error + Send + Sync + 'static>(
+    stop: &mut watch::Receiver<bool>,
+    is_away: impl Fn(&E) -> bool,
+    mut open: impl AsyncFnMut() -> Result<T, E>,
+) -> anyhow::Result<Option<T>> {
+    let mut pause = OPEN_PAUSE_MAX / 16;
+    loop {
+        let opened = tokio::select! {
+            opened = open() => opened,
+            () = signals::stopped(stop) => return Ok(None),
+        };
+        match opened {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(error) if is_away(&error) => {
+                tracing::warn!(%error, "log or store are away; they are tried again until they are there");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(OPEN_PAUSE_MAX),
+            () = signals::stopped(stop) => return Ok(None),
+        }
     }
 }
 
@@ -254,6 +273,25 @@ fn quality_control_is_ready(status: qc_consumer::Status) -> ReadinessCheck {
         Box::pin(std::future::ready(obstacle.map_or(Ok(()), Err)))
     };
     ReadinessCheck { name: "quality-control", check: Arc::new(check) }
+}
+
+/// Lets `/health/ready` say that unread records are about to be lost.
+fn unread_is_safe(upkeep: Upkeep) -> ReadinessCheck {
+    let check = move || -> BoxFuture<'static, Result<(), String>> {
+        let upkeep = upkeep.clone();
+        Box::pin(async move { upkeep.check_unread(qc_consumer::GROUP).await })
+    };
+    ReadinessCheck { name: "retention", check: Arc::new(check) }
+}
+
+/// Looks after the log, for ever.
+async fn keep_up(upkeep: Upkeep) -> Infallible {
+    loop {
+        tokio::time::sleep(UPKEEP_EVERY).await;
+        if let Err(error) = upkeep.apply_retention().await {
+            tracing::warn!(%error, "the log's retention can't be applied now; the next round tries again");
+        }
+    }
 }
 
 async fn until_ended(

@@ -11,7 +11,7 @@ mod control;
 mod demo;
 mod hub;
 mod logging;
-mod service;
+pub mod service;
 mod signals;
 
 use std::process::ExitCode;

@@ -1,11 +1,16 @@
-//! The flags that every program with services takes.
+//! What the programs of the distributed stack share: flags, configuration, and the run until a signal.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
-use clap::Args;
+use clap::{Args, Command, FromArgMatches};
 use toml::Value;
 
-use crate::config::{Layers, text_of};
+use crate::{
+    config::{Config, DEFAULT_TOML, Layers, text_of},
+    exit, hub,
+};
+
+pub use crate::hub::Services;
 
 /// Flags that every program with services takes.
 #[derive(Debug, Args)]
@@ -47,3 +52,34 @@ impl Flags {
         Ok(layers)
     }
 }
+
+/// Flags of a program with one service.
+#[derive(Debug, Args)]
+struct ServiceFlags {
+    #[command(flatten)]
+    flags: Flags,
+    /// Print the commented default configuration and end
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// Runs the program `name`, which has one of the services of the distributed stack, until a signal stops it.
+pub fn main(name: &'static str, about: &'static str, services: Services) -> ExitCode {
+    let command = Command::new(name).version(env!("CARGO_PKG_VERSION")).about(about).after_help(EXAMPLES);
+    let matches = ServiceFlags::augment_args(command).get_matches();
+    let run = || {
+        let ServiceFlags { flags, print_config } = ServiceFlags::from_arg_matches(&matches)?;
+        if print_config {
+            print!("{DEFAULT_TOML}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut layers = flags.layers()?;
+        layers.add_flag("backends.stack", Value::String("distributed".to_owned()), name);
+        hub::run(&Config::validate(layers)?, services).map(|()| ExitCode::SUCCESS)
+    };
+    exit(name, run())
+}
+
+const EXAMPLES: &str = "\
+It works with the Apache Kafka and the Elasticsearch that the sections `kafka` and `elasticsearch` of its configuration name, by a
+file or by environment variables such as IOT_HUB_KAFKA__BOOTSTRAP_SERVERS=kafka:9092.";

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** a [`Config`] is valid; every fault of all layers is reported at once, with key, value, rule and source.
 
+#[cfg(feature = "distributed")]
+mod distributed;
 mod fields;
 mod layers;
 #[cfg(test)]
@@ -134,6 +136,20 @@ impl Config {
 
 /// Where log and store are, and the file for the bound address that goes with them.
 fn backends(fields: &mut Fields<'_>) -> (backends::Settings, Option<PathBuf>) {
+    let is_distributed = fields.text("backends.stack", "must be \"embedded\" or \"distributed\"", |text| match text {
+        "embedded" => Some(false),
+        "distributed" => Some(true),
+        _ => None,
+    });
+    if is_distributed == Some(true) {
+        #[cfg(feature = "distributed")]
+        return (distributed::backends(fields), None);
+        #[cfg(not(feature = "distributed"))]
+        fields.refuse(
+            "backends.stack",
+            "this program was built without that stack: build it with `--features distributed`",
+        );
+    }
     let folder = fields.path("data.folder");
     if folder.is_none() {
         fields.refuse("data.folder", "must name the data folder: `iot-hub serve --data DIR`");
