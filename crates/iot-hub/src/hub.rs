@@ -125,21 +125,21 @@ struct Running {
     stop_consumer: watch::Sender<bool>,
     /// Turns true when a service ends, for whatever reason.
     ended: watch::Receiver<bool>,
+    /// There while requests are taken.
+    address_file: Option<AddressFile>,
 }
 
 impl Hub<'_> {
     async fn run(self, mut stop: watch::Receiver<bool>, started: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
         let Some(registry) = self.open_registry(&mut stop).await? else { return Ok(()) };
         let (mut running, address) = self.start(registry.clone())?;
-        let address_file = self.config.address_file.as_deref().map(|path| AddressFile::write(path, address));
-        let address_file = address_file.transpose()?;
         started(address);
 
         tokio::select! {
             () = signals::stopped(&mut stop) => (),
             () = signals::stopped(&mut running.ended) => (),
         }
-        drop(address_file);
+        drop(running.address_file);
         running.stop_requests.send_replace(true);
         let requests = running.requests.await?;
         if let Some(control) = running.control {
@@ -178,6 +178,8 @@ impl Hub<'_> {
 
         let service = self.bind(registry.clone(), metrics.clone())?;
         let address = service.local_addr();
+        let address_file = self.config.address_file.as_deref().map(|path| AddressFile::write(path, address));
+        let address_file = address_file.transpose()?;
         let control = match self.backends.folder() {
             Some((path, folder)) => Some(Control::bind(&path)?.run(folder, path, requests_stopped.clone())),
             None => None,
@@ -191,6 +193,7 @@ impl Hub<'_> {
             stop_requests,
             stop_consumer,
             ended,
+            address_file,
         };
         Ok((running, address))
     }

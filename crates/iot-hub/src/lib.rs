@@ -17,6 +17,11 @@ mod signals;
 use std::process::ExitCode;
 
 pub use hub::Services;
+use tikv_jemallocator::Jemalloc;
+
+/// Gives memory back soon (`.cargo/config.toml` says how soon); the C library's keeps what large bodies took, in pieces.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// What a program ends with: a failure is said on standard error in words for the person at the terminal.
 fn exit(program: &str, result: anyhow::Result<ExitCode>) -> ExitCode {
