@@ -173,6 +173,12 @@ impl Client {
         let wrong = |what: String| PortError::new(ErrorKind::Rejected, what);
         let parse = |url: &String| Url::parse(url).map_err(|error| wrong(format!("`{url}` is no address: {error}")));
         let urls = settings.urls.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        if urls.iter().any(|url| !url.username().is_empty() || url.password().is_some()) {
+            return Err(wrong(
+                "an address of Elasticsearch holds a user: addresses are shown, users and passwords are settings"
+                    .to_owned(),
+            ));
+        }
         if urls.is_empty() {
             return Err(wrong("no address of an Elasticsearch is given".to_owned()));
         }
@@ -277,6 +283,13 @@ mod tests {
         assert_eq!(kind(401, "no"), FaultKind::Forbidden);
         assert_eq!(kind(404, &error("index_not_found_exception", "no such index")), FaultKind::Missing);
         assert_eq!(kind(400, &error("document_parsing_exception", "a text for a number")), FaultKind::Refused);
+    }
+
+    #[test]
+    fn users_are_not_part_of_addresses() {
+        let settings = Settings { urls: vec!["http://hub:sesame@127.0.0.1:9200".to_owned()], ..Settings::default() };
+        let error = Client::new(&settings).expect_err("a password that would be shown");
+        assert!(!error.to_string().contains("sesame"), "{error}");
     }
 
     #[test]

@@ -35,13 +35,16 @@ const VALUE_SIZE: usize = 50;
 pub(crate) struct ElasticScan {
     /// Away while a page is fetched ahead.
     pages: Option<Pages>,
-    ahead: Option<JoinHandle<Result<(Pages, Vec<SensorRows>), PortError>>>,
+    ahead: Option<JoinHandle<Result<Turned, PortError>>>,
     /// Rows that were fetched, by sensor.
     fetched: VecDeque<SensorRows>,
     /// How many of the first sensor's were answered.
     answered: usize,
     is_over: bool,
 }
+
+/// What fetches pages, with the page that it has fetched.
+type Turned = (Pages, Vec<SensorRows>);
 
 /// Fetches page after page.
 struct Pages {
@@ -131,7 +134,7 @@ fn by_search(ids: &[SensorId], after: Option<&(SensorId, Timestamp)>) -> VecDequ
 
 impl Pages {
     /// Fetches the next page: what is asked for first, then more and more.
-    async fn turn(mut self, rows_max: usize) -> Result<(Self, Vec<SensorRows>), PortError> {
+    async fn turn(mut self, rows_max: usize) -> Result<Turned, PortError> {
         let grown = rows_max.max(self.page_rows.saturating_mul(PAGE_GROWTH));
         self.page_rows = grown.clamp(1, self.page_rows_max);
         let rows = self.fetch().await?;
