@@ -15,7 +15,7 @@ const HOURS: u32 = 600;
 /// The sensors.
 const SENSORS: [&str; 4] = ["emb2", "emb3", "EMB.3", "a:b.c_d-e"];
 /// What is asked of both.
-const QUESTIONS: [&str; 14] = [
+const QUESTIONS: [&str; 12] = [
     "/v1/readings/emb?format=json&limit=1000",
     "/v1/readings/emb?format=ndjson",
     "/v1/readings/emb?format=csv",
@@ -26,8 +26,6 @@ const QUESTIONS: [&str; 14] = [
     "/v1/readings/emb?format=csv&qc=normal&properties=ph,sec",
     "/v1/readings/emb?format=csv&sensor_id=emb3&sensor_id=EMB.3&from=2020-01-05T00:00:00Z&to=2020-01-15T12:00:00Z",
     "/v1/readings/emb/latest",
-    "/v1/sensors?sensor_type=emb",
-    "/v1/sensor-types/emb",
     "/v1/datastreams/emb3/ph/buckets?interval=1d&statistics=count,min,max",
     "/v1/datastreams/emb3/sec/buckets?interval=7h&statistics=count,min,max&qc=normal",
 ];

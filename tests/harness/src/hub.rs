@@ -93,7 +93,7 @@ impl Launch {
 
     fn spawn(self) -> Hub {
         let processes = self.programs().into_iter().map(Process::start).collect();
-        Hub { data: self.data, processes, address: String::new(), client: client() }
+        Hub { data: self.data, processes, addresses: Vec::new(), client: client() }
     }
 
     fn programs(&self) -> Vec<Program> {
@@ -145,7 +145,8 @@ pub struct Ended {
 pub struct Hub {
     data: PathBuf,
     processes: Vec<Process>,
-    address: String,
+    /// Of each program, the one with the REST API first.
+    addresses: Vec<String>,
     client: Client,
 }
 
@@ -157,12 +158,12 @@ impl Hub {
 
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("http://{}{path}", self.address())
     }
 
     /// The address and port it listens on.
     pub fn address(&self) -> &str {
-        &self.address
+        self.addresses.first().map_or("", String::as_str)
     }
 
     /// What it has said on standard error since its last start.
@@ -229,6 +230,16 @@ impl Hub {
     /// Where no whole answer came back.
     pub async fn answer(&self, request: RequestBuilder) -> Answer {
         send(request).await.unwrap_or_else(|error| panic!("{error:?}; the hub said:\n{}", self.said()))
+    }
+
+    /// What every program of it says of itself to Prometheus.
+    pub async fn metrics_of_all(&self) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        for address in &self.addresses {
+            let request = request(&self.client, "GET", format!("http://{address}/metrics"));
+            answers.push(self.answer(request).await.expect(200));
+        }
+        answers
     }
 
     /// The metrics now.
@@ -328,11 +339,9 @@ impl Hub {
 
     /// Waits until every program listens; an error where one ends instead.
     async fn wait_for_addresses(&mut self) -> Result<(), ExitStatus> {
-        for (index, process) in self.processes.iter_mut().enumerate() {
-            let address = process.address().await?;
-            if index == 0 {
-                self.address = address;
-            }
+        self.addresses.clear();
+        for process in &mut self.processes {
+            self.addresses.push(process.address().await?);
         }
         Ok(())
     }
