@@ -20,10 +20,10 @@ keep() {
 # hash FILE: the salted SHA-256 of a password, as Elasticsearch's file realm keeps one.
 hash() {
     local salt digest
-    salt=$(head -c 6 /dev/urandom | base64 | tr '+/' '-_')
+    salt=$(head -c 6 /dev/urandom | base64)
     digest=$({ cat "$1" && printf %s "$salt"; } | sha256sum | cut -d ' ' -f 1)
     # Hexadecimal to bytes to base64.
-    printf '{SSHA256}%s%s' "$salt" "$(printf '%b' "$(sed 's/../\\x&/g' <<<"$digest")" | base64 -w 0)"
+    printf '{SSHA256}%s%s' "$(printf %s "$salt" | base64)" "$(printf '%b' "$(sed 's/../\\x&/g' <<<"$digest")" | base64 -w 0)"
 }
 
 keep "$secrets/elasticsearch/elastic" "${ELASTIC_PASSWORD:-}"
@@ -37,14 +37,14 @@ keep "$secrets/kibana/encryption-key"
 {
     printf 'ingest-api:%s\n' "$(hash "$secrets/ingest-api/password")"
     printf 'qc-consumer:%s\n' "$(hash "$secrets/qc-consumer/password")"
-    printf 'kibana:%s\n' "$(hash "$secrets/kibana/password")"
+    printf 'kibana-server:%s\n' "$(hash "$secrets/kibana/password")"
     printf 'kibana-loader:%s\n' "$(hash "$secrets/kibana/loader")"
     printf 'scientist:%s\n' "$(hash "$secrets/elasticsearch/scientist")"
 } >"$secrets/elasticsearch/users"
 cat >"$secrets/elasticsearch/users_roles" <<'ROLES'
 ingest_api:ingest-api
 qc_consumer:qc-consumer
-kibana_system:kibana
+kibana_system:kibana-server
 kibana_admin:kibana-loader
 kibana_loader:kibana-loader
 viewer:scientist
