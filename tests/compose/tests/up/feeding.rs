@@ -23,7 +23,8 @@ pub fn months() -> Vec<Month> {
     let mut months: Vec<Month> = ["emb2", "emb3"].into_iter().flat_map(|sensor| of_folder(sensor, &root)).collect();
     if months.is_empty() {
         println!("up: the borehole data of `../shared/data/emb` are not beside this workspace; made-up months go in");
-        months = ["emb2", "emb3"].into_iter().flat_map(|sensor| (1..=3).map(move |month| made_up(sensor, month))).collect();
+        months =
+            ["emb2", "emb3"].into_iter().flat_map(|sensor| (1..=3).map(move |month| made_up(sensor, month))).collect();
     }
     months
 }
