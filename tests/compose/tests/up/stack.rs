@@ -77,7 +77,7 @@ impl Stack {
             assert!(service["restart"].is_string(), "{name} has no restart policy");
             let ends = service["restart"] == "on-failure";
             assert!(ends || service["healthcheck"]["test"].is_array(), "{name} has no health check");
-            let is_ours = service["build"].is_object();
+            let is_ours = service["image"].as_str().is_some_and(|image| image.starts_with("iot-hub:"));
             assert!(!is_ours || service["read_only"] == true, "{name} writes to its root file system");
             for (variable, value) in service["environment"].as_object().into_iter().flatten() {
                 let is_secret = variable.ends_with("PASSWORD") || variable.ends_with("KEY");
