@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use rustix::process::geteuid;
 
-use crate::{Own, Server, cache, folder::copy_folder, java, maven, version};
+use crate::{Own, Server, cache, folder::copy_folder, java, maven, version_of};
 
 /// The oldest Java it runs on.
 const JAVA_MIN: u32 = 21;
@@ -63,7 +63,7 @@ impl Server for Elasticsearch {
     const NAME: &'static str = "elasticsearch";
 
     fn version() -> &'static str {
-        version("ELASTICSEARCH_VERSION")
+        version_of("docker.elastic.co/elasticsearch/elasticsearch")
     }
 
     fn settings() -> &'static str {

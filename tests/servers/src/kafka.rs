@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{Own, Server, cache, folder::property, java, maven, version};
+use crate::{Own, Server, cache, folder::property, java, maven, version_of};
 
 /// The oldest Java it runs on.
 const JAVA_MIN: u32 = 17;
@@ -69,7 +69,7 @@ impl Server for Kafka {
     const NAME: &'static str = "kafka";
 
     fn version() -> &'static str {
-        version("KAFKA_VERSION")
+        version_of("apache/kafka")
     }
 
     fn settings() -> &'static str {

@@ -79,9 +79,10 @@ pub trait Server: Clone + Sized {
     fn probe(&self) -> Result<(), String>;
 }
 
-/// The version of a server in `versions.env`.
-fn version(name: &str) -> &'static str {
-    let lines = include_str!("../versions.env").lines();
-    let version = lines.filter_map(|line| line.split_once('=')).find_map(|(key, value)| (key == name).then_some(value));
-    version.expect("`versions.env` names every server")
+/// The version of a server, by the tag of its image in `compose/compose.yaml`.
+fn version_of(image: &str) -> &'static str {
+    let lines = include_str!("../../../compose/compose.yaml").lines();
+    let images = lines.filter_map(|line| line.trim().strip_prefix("image: ")?.rsplit_once(':'));
+    let tag = images.into_iter().find_map(|(name, tag)| (name == image).then_some(tag));
+    tag.expect("`compose/compose.yaml` runs every server")
 }

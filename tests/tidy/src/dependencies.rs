@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("services", &["iot-hub"]),
     ("harness", &[]),
+    ("compose", &["distributed", "domain", "harness", "ports", "registry", "servers"]),
     ("servers", &[]),
     ("tidy", &[]),
 ];
