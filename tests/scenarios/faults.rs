@@ -8,7 +8,7 @@ use rand::{RngExt, rngs::StdRng};
 
 use crate::{
     folder, launch,
-    load::{Load, assert_kept},
+    load::{Load, PAUSE, assert_kept},
     stack::{self, PROGRAMS},
 };
 
@@ -43,7 +43,7 @@ async fn services_that_are_killed_one_after_the_other_lose_nothing() {
     let mut rng = seeded("faults: services");
     let data = folder();
     let mut hub = launch(data.path()).start().await;
-    let load = Load::start(&hub, &mut rng);
+    let load = Load::start(&hub, &mut rng, PAUSE);
     for round in 0..8 {
         let program = ["ingest-api", "qc-consumer"][round % 2];
         a_while(&mut rng).await;
@@ -63,7 +63,7 @@ async fn broker_that_is_stopped_killed_and_started_loses_nothing() {
     let mut rng = seeded("faults: broker");
     let (data, kafka) = (folder(), servers::Kafka::start_own());
     let hub = stack::on(data.path(), &kafka.bootstrap(), &servers::elasticsearch().url()).start().await;
-    let load = Load::start(&hub, &mut rng);
+    let load = Load::start(&hub, &mut rng, PAUSE);
     hub.processed_some("emb", 200).await;
     kafka.stop();
     until_ready(&hub, false).await;
@@ -85,7 +85,7 @@ async fn store_that_is_away_for_a_minute_under_load_gets_everything_afterwards()
     let mut rng = seeded("faults: store");
     let (data, elasticsearch) = (folder(), servers::Elasticsearch::start_own());
     let hub = stack::on(data.path(), &servers::kafka().bootstrap(), &elasticsearch.url()).start().await;
-    let load = Load::start(&hub, &mut rng);
+    let load = Load::start(&hub, &mut rng, 10 * PAUSE);
     hub.processed_some("emb", 200).await;
     elasticsearch.kill();
     let appended = hub.metrics().await.appended("emb");
@@ -104,7 +104,7 @@ async fn members_that_come_and_go_under_load_neither_lose_nor_double() {
     let mut rng = seeded("faults: members");
     let (data, other) = (folder(), folder());
     let hub = launch(data.path()).start().await;
-    let load = Load::start(&hub, &mut rng);
+    let load = Load::start(&hub, &mut rng, PAUSE);
     hub.processed_some("emb", 200).await;
     let mut second = member(data.path(), other.path()).start().await;
     for round in 0..4 {

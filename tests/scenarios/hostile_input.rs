@@ -50,6 +50,7 @@ async fn bad_items_are_refused_by_name_and_the_good_ones_kept() {
         ("sec", reading("\"sec\":300.01", "\"sec\":1,\"sec\":1")),
         ("volts", reading("\"sec\":300.01", "\"volts\":1")),
     ];
+    let good_ones = 2 * bad.len() as u64;
     for (field, bad) in bad {
         let good = [1, 2].map(|hour| Sample::plain("emb3", hour, 1).json());
         let body = format!("[{},{bad},{}]", good[0], good[1]);
@@ -63,7 +64,7 @@ async fn bad_items_are_refused_by_name_and_the_good_ones_kept() {
         assert_refused(field, &alone);
         assert_eq!(alone.json()["rejected"][0]["field"], field);
     }
-    hub.processed("emb", 0).await;
+    hub.processed("emb", good_ones).await;
     let csv = String::from_utf8(hub.export("emb", "csv").await).expect("CSV is text");
     assert_eq!(csv.lines().count(), 3, "{csv}");
 }

@@ -33,7 +33,7 @@ async fn every_accepted_reading_is_stored_once_whenever_the_hub_is_killed() {
     let mut rng = seeded("kill_nine");
     let data = folder();
     let mut hub = launch(data.path()).start().await;
-    let load = Load::start(&hub, &mut rng);
+    let load = Load::start(&hub, &mut rng, Duration::ZERO);
     kill_over_and_over(&mut hub, &load, &mut rng).await;
 
     let model = load.end().await;

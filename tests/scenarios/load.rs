@@ -6,7 +6,7 @@ use harness::{Hub, Model};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::samples::{PROPERTIES, Sample, json_array};
+use crate::samples::{PROPERTIES, Sample, json_array, minute_of};
 
 /// Clients that post at once; each has sensors of its own, so that it alone decides the order of their readings.
 pub const CLIENTS: usize = 4;
@@ -14,8 +14,8 @@ pub const CLIENTS: usize = 4;
 const SENSORS: usize = 3;
 /// The most readings of one post.
 const BATCH_MAX: usize = 60;
-/// How long a client waits before it tries again.
-const PAUSE: Duration = Duration::from_millis(20);
+/// A pause that leaves a hub time for other things.
+pub const PAUSE: Duration = Duration::from_millis(20);
 
 /// Clients at work.
 pub struct Load {
@@ -24,15 +24,16 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts to post to a hub.
-    pub fn start(hub: &Hub, rng: &mut StdRng) -> Self {
+    /// Starts to post to a hub; each client pauses that long after each post.
+    pub fn start(hub: &Hub, rng: &mut StdRng, pause: Duration) -> Self {
         let (address, listening) = watch::channel(Some(hub.address().to_owned()));
         let start = |number: usize| {
             let client = Client {
                 rng: StdRng::seed_from_u64(rng.random()),
                 sensors: (0..SENSORS).map(|sensor| format!("emb{number}.{sensor}")).collect(),
                 sent: Vec::new(),
-                next_hour: 0,
+                next_minute: 0,
+                pause,
                 model: Model::default(),
                 hub: listening.clone(),
                 http: reqwest::Client::builder().no_proxy().build().expect("a client needs nothing"),
@@ -75,7 +76,9 @@ struct Client {
     rng: StdRng,
     sensors: Vec<String>,
     sent: Vec<Sample>,
-    next_hour: u32,
+    next_minute: u32,
+    /// How long it waits after a post, before the next or before it tries again.
+    pause: Duration,
     model: Model,
     /// The address of the hub; `None` when it is time to end.
     hub: watch::Receiver<Option<String>>,
@@ -88,6 +91,7 @@ impl Client {
         while self.hub.borrow().is_some() {
             let batch = self.batch();
             self.post(&batch).await;
+            let _ = tokio::time::timeout(self.pause, self.hub.changed()).await;
         }
         self
     }
@@ -102,9 +106,9 @@ impl Client {
                 (0, Some(equal)) => equal,
                 (1, Some(wrong)) => Sample { time: wrong.time, ..Sample::random(&wrong.sensor_id, 0, &mut self.rng) },
                 _ => {
-                    self.next_hour += 1;
+                    self.next_minute += 1;
                     let sensor = self.sensors.choose(&mut self.rng).expect("there are some");
-                    Sample::random(sensor, self.next_hour, &mut self.rng)
+                    Sample { time: minute_of(self.next_minute), ..Sample::random(sensor, 0, &mut self.rng) }
                 }
             };
             batch.push(sample);
