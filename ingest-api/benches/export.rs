@@ -68,6 +68,7 @@ fn sensor_type(width: usize) -> Arc<SensorType> {
         unit: "W".to_owned(),
         gross_range: None,
         required: true,
+        qc: Default::default(),
         resolution: None,
     };
     let draft = SensorTypeDraft {

@@ -45,7 +45,15 @@ mod tests {
 
     fn property(required: bool, gross_range: Option<GrossRange>) -> ObservedProperty {
         let id = PropertyId::parse("p").expect("an id");
-        ObservedProperty { id, name: String::new(), unit: "1".to_owned(), gross_range, required, resolution: None }
+        ObservedProperty {
+            id,
+            name: String::new(),
+            unit: "1".to_owned(),
+            gross_range,
+            qc: Default::default(),
+            required,
+            resolution: None,
+        }
     }
 
     fn number(number: f64) -> Value {

@@ -4,8 +4,10 @@
 //! functions and checked constructors make one.
 
 mod dead_letter;
+mod duration_text;
 mod id;
 mod judged;
+mod quality_control;
 mod reading;
 mod sensor;
 mod sensor_type;
@@ -16,6 +18,10 @@ mod value;
 pub use dead_letter::{DeadLetter, Payload};
 pub use id::{Id, IdKind, InvalidId, PropertyId, PropertyKind, SensorId, SensorKind, SensorTypeId, SensorTypeKind};
 pub use judged::{Judged, Merge, Row, RowRef, Rows};
+pub use quality_control::{
+    AttenuatedSignal, Climate, FlatLine, Gap, Neighbour, QualityControl, RateOfChange, SignalMeasure, Spike,
+    SpikeMethod, WINDOW_READINGS_MAX,
+};
 pub use reading::{Deletion, Reading, Readings};
 pub use sensor::{Place, Sensor, SensorFault};
 pub use sensor_type::{

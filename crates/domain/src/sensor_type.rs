@@ -7,7 +7,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    PropertyId, SensorTypeId,
+    PropertyId, QualityControl, SensorTypeId, duration_text,
     value::{serialize_number, serialize_optional_number},
 };
 
@@ -73,6 +73,9 @@ pub struct ObservedProperty {
     /// QARTOD gross range test.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gross_range: Option<GrossRange>,
+    /// The other QARTOD tests.
+    #[serde(default, skip_serializing_if = "QualityControl::is_empty")]
+    pub qc: QualityControl,
     /// Whether a reading without it is flagged 9 there (and so an anomaly), not 2.
     #[serde(default)]
     pub required: bool,
@@ -218,18 +221,30 @@ impl SensorTypeDraft {
             faults.unless(seen.insert(&property.id), "properties", &property.id, "each property once");
             property.check(&mut faults);
         }
+        self.check_quality_control(&mut faults);
         if let Some(csv) = &self.csv {
             csv.check(&seen, &mut faults);
         }
         if faults.0.is_empty() { Ok(()) } else { Err(faults.0) }
     }
+
+    fn check_quality_control(&self, faults: &mut Faults) {
+        for property in &self.properties {
+            let others: Vec<&PropertyId> =
+                self.properties.iter().map(|other| &other.id).filter(|other| **other != property.id).collect();
+            let key = format!("properties.{}.qc", property.id);
+            property.qc.check(&key, self.sampling_interval, &others, faults);
+        }
+    }
 }
 
+/// What is found wrong with a definition.
 #[derive(Default)]
-struct Faults(Vec<SensorTypeFault>);
+pub(crate) struct Faults(Vec<SensorTypeFault>);
 
 impl Faults {
-    fn unless(&mut self, holds: bool, key: impl Into<String>, value: impl ToString, rule: &'static str) {
+    /// Notes a fault unless its rule holds.
+    pub(crate) fn unless(&mut self, holds: bool, key: impl Into<String>, value: impl ToString, rule: &'static str) {
         if !holds {
             let value = value.to_string().chars().take(80).flat_map(char::escape_debug).collect();
             self.0.push(SensorTypeFault { key: key.into(), value, rule, conflict: false });
@@ -355,72 +370,6 @@ impl SensorType {
     /// The integer of the datastream of sensor `sensor_number` and the property at `index`; never reused, below 2^53.
     pub fn datastream_number(sensor_number: u64, index: usize) -> u64 {
         sensor_number * PROPERTIES_MAX as u64 + index as u64
-    }
-}
-
-/// Durations as text: `1h`, `15m`, `250ms`.
-mod duration_text {
-    use std::{borrow::Cow, time::Duration};
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
-
-    pub fn print(duration: Duration) -> String {
-        let micros = duration.as_micros();
-        let units = [
-            (86_400_000_000, "d"),
-            (3_600_000_000, "h"),
-            (60_000_000, "m"),
-            (1_000_000, "s"),
-            (1_000, "ms"),
-            (1, "us"),
-        ];
-        let (size, unit) = units.into_iter().find(|(size, _)| micros.is_multiple_of(*size)).unwrap_or((1, "us"));
-        format!("{}{unit}", micros / size)
-    }
-
-    pub fn parse(text: &str) -> Option<Duration> {
-        let split = text.find(|c: char| !c.is_ascii_digit())?;
-        let (count, unit) = text.split_at(split);
-        let micros: u64 = match unit {
-            "d" => 86_400_000_000,
-            "h" => 3_600_000_000,
-            "m" => 60_000_000,
-            "s" => 1_000_000,
-            "ms" => 1_000,
-            "us" => 1,
-            _ => return None,
-        };
-        Some(Duration::from_micros(count.parse::<u64>().ok()?.checked_mul(micros)?))
-    }
-
-    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&print(*duration))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        parse(&text)
-            .ok_or_else(|| D::Error::custom(format!("`{text}` is not a duration such as `1s`, `15m`, `1h` or `30d`")))
-    }
-
-    pub mod option {
-        use serde::de::Error as _;
-
-        use super::{Cow, Deserialize, Deserializer, Duration, Serializer, parse, print};
-
-        pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-            match duration {
-                Some(duration) => serializer.serialize_some(&print(*duration)),
-                None => serializer.serialize_none(),
-            }
-        }
-
-        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-            let Some(text) = Option::<Cow<'de, str>>::deserialize(deserializer)? else { return Ok(None) };
-            parse(&text).map(Some).ok_or_else(|| {
-                D::Error::custom(format!("`{text}` is not a duration such as `1s`, `15m`, `1h` or `30d`"))
-            })
-        }
     }
 }
 

@@ -65,6 +65,11 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The month in UTC, 1 to 12.
+    pub fn month(self) -> u8 {
+        civil_from_days(self.0.div_euclid(86_400_000_000)).1 as u8
+    }
+
     /// Appends the time as RFC 3339 in UTC with `Z` and no zero fraction: `2017-02-08T15:00:00Z`, `…00.5Z`.
     pub fn write_to(self, out: &mut Vec<u8>) {
         let seconds = self.0.div_euclid(1_000_000);

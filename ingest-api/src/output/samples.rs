@@ -15,6 +15,7 @@ pub fn sensor_type(id: &str, properties: &[&str]) -> Arc<SensorType> {
         unit: "uS/cm".to_owned(),
         gross_range: None,
         required: false,
+        qc: Default::default(),
         resolution: None,
     };
     let draft = SensorTypeDraft {

@@ -120,6 +120,7 @@ impl Hub {
             unit: (*unit).to_owned(),
             gross_range: None,
             required: false,
+            qc: Default::default(),
             resolution: None,
         };
         let draft = SensorTypeDraft {

@@ -80,6 +80,7 @@ pub(super) fn sensor_type(id: &SensorTypeId, version: TypeVersion, width: usize)
         unit: unit(),
         gross_range: None,
         required: false,
+        qc: Default::default(),
         resolution: None,
     };
     let definition = SensorTypeDraft {
