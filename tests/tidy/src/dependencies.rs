@@ -11,6 +11,7 @@ use crate::workspace::{assert_none, read, root};
 /// Services see no adapter and not each other; the feeder and the harness see a hub from outside alone.
 const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("detect", &[]),
     ("ports", &["domain"]),
     ("embedded", &["domain", "ports"]),
     ("distributed", &["domain", "ports"]),
