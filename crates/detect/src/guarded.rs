@@ -47,7 +47,7 @@ pub struct Settings {
     pub direction: Direction,
     /// The smallest difference the sensor can tell; where it is not known, it is taken from the values' decimals.
     pub resolution: Option<f64>,
-    /// How many times its known resolution a sensor is taken to scatter at least, as a standard deviation.
+    /// How many times its resolution a sensor is taken to scatter at least, as a standard deviation.
     pub resolution_steps: f64,
     /// How many cells the level of late is taken of; half a season, from 12 to 720, if not given.
     pub level_window: Option<usize>,
@@ -131,8 +131,57 @@ pub enum Kind {
     LevelShift,
 }
 
-/// Looks at the cells in `new` in the light of those before them.
+/// A season that was found in some cells, to be used for them or for later ones.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fit {
+    /// Its cells, if there is one.
+    pub period: Option<usize>,
+    /// What it has at each phase, counted from the first cell it was found in; empty where there is none.
+    season: Vec<f64>,
+}
+
+impl Fit {
+    /// The same for cells of which the first is `later` cells behind the first that the season was found in.
+    #[must_use]
+    pub fn moved(&self, later: usize) -> Self {
+        let mut season = self.season.clone();
+        if !season.is_empty() {
+            let phases = season.len();
+            season.rotate_left(later % phases);
+        }
+        Self { period: self.period, season }
+    }
+
+    fn at(&self, cell: usize) -> f64 {
+        if self.season.is_empty() { 0.0 } else { self.season[cell % self.season.len()] }
+    }
+}
+
+/// Finds the season of cells; where they are too few to judge any value by it, it is not computed.
+pub fn fit(cells: &[Cell], settings: &Settings) -> Fit {
+    let period = match settings.season {
+        Season::Of(period) => Some(period.max(2)),
+        Season::Find { likely } => find_period(&baseline::held(cells), &likely),
+        Season::None => None,
+    };
+    let usable = cells.iter().filter(|cell| cell.value().is_some()).count();
+    let season = period.filter(|_| usable > needed(period, settings)).map(|period| baseline::season(cells, period));
+    Fit { period, season: season.unwrap_or_default() }
+}
+
+/// How many usable values must come before one that is judged.
+fn needed(period: Option<usize>, settings: &Settings) -> usize {
+    let needed = period.map_or(settings.points_min, |period| settings.seasons_min.max(2).saturating_mul(period));
+    needed.max(2 * LEVEL_POINTS_MIN)
+}
+
+/// Looks at the cells in `new` in the light of all others, which mostly come before them.
 pub fn scan(cells: &[Cell], new: Range<usize>, settings: &Settings) -> Scan {
+    scan_with(cells, new, settings, &fit(cells, settings))
+}
+
+/// The same with a season that is known.
+pub fn scan_with(cells: &[Cell], new: Range<usize>, settings: &Settings, fit: &Fit) -> Scan {
     let outage = |outage: crate::outage::Outage| Finding {
         kind: Kind::Outage,
         start: outage.start,
@@ -144,13 +193,7 @@ pub fn scan(cells: &[Cell], new: Range<usize>, settings: &Settings) -> Scan {
     let mut findings: Vec<Finding> = outages(cells, &new).into_iter().map(outage).collect();
     let usable: Vec<(usize, f64)> =
         cells.iter().enumerate().filter_map(|(index, cell)| Some((index, cell.value()?))).collect();
-    let period = match settings.season {
-        Season::Of(period) => Some(period.max(2)),
-        Season::Find { likely } => find_period(&baseline::held(cells), &likely),
-        Season::None => None,
-    };
-    let needed = period.map_or(settings.points_min, |period| settings.seasons_min.max(2) * period);
-    let needed = needed.max(2 * LEVEL_POINTS_MIN);
+    let (period, needed) = (fit.period, needed(fit.period, settings));
     let judged = usable.iter().skip(needed).any(|(index, _)| new.contains(index));
     if !judged {
         let has_new = usable.iter().any(|(index, _)| new.contains(index));
@@ -158,7 +201,7 @@ pub fn scan(cells: &[Cell], new: Range<usize>, settings: &Settings) -> Scan {
         let state = if has_new { too_little } else { State::Judged };
         return Scan { state, period, findings, scores: Vec::new() };
     }
-    let judgement = Judgement::of(cells, &usable, period, settings);
+    let judgement = Judgement::of(&usable, fit, settings);
     let (points, scores) = judgement.report(needed, &new, settings);
     findings.extend(points);
     findings.sort_by_key(|finding| finding.start);
@@ -185,12 +228,10 @@ struct Judgement<'a> {
 }
 
 impl<'a> Judgement<'a> {
-    fn of(cells: &[Cell], usable: &'a [(usize, f64)], period: Option<usize>, settings: &Settings) -> Self {
-        let season = period.map(|period| baseline::season(cells, period));
-        let at = |cell: usize| season.as_ref().map_or(0.0, |season| season[cell % season.len()]);
-        let seasonal: Vec<f64> = usable.iter().map(|(cell, _)| at(*cell)).collect();
+    fn of(usable: &'a [(usize, f64)], fit: &Fit, settings: &Settings) -> Self {
+        let seasonal: Vec<f64> = usable.iter().map(|(cell, _)| fit.at(*cell)).collect();
         let plain: Vec<f64> = usable.iter().zip(&seasonal).map(|((_, value), seasonal)| value - seasonal).collect();
-        let half_season = period.unwrap_or(0) / 2;
+        let half_season = fit.period.unwrap_or(0) / 2;
         let level_window = settings.level_window.unwrap_or(half_season.clamp(12, 720)).max(LEVEL_POINTS_MIN);
         let levels = levels(&plain, level_window);
         let residuals: Vec<f64> =
@@ -271,16 +312,12 @@ impl<'a> Judgement<'a> {
     }
 }
 
-/// The least that residuals are taken to scatter: of a known resolution so many times it; of one taken from the decimals half of it, as a
-/// value scatters that lies between two steps; and never less than what computing loses.
+/// The least that residuals are taken to scatter: so many times the resolution, and never less than what computing loses.
 fn scale_min(usable: &[(usize, f64)], settings: &Settings) -> f64 {
     let magnitude = usable.iter().map(|(_, value)| value.abs()).sum::<f64>() / usable.len().max(1) as f64;
     let lost = (1e-9 * magnitude).max(f64::MIN_POSITIVE);
-    let quantised = match settings.resolution {
-        Some(resolution) => resolution * settings.resolution_steps,
-        None => decimal_step(usable.iter().map(|(_, value)| *value)) / 2.0,
-    };
-    quantised.max(lost)
+    let resolution = settings.resolution.unwrap_or_else(|| decimal_step(usable.iter().map(|(_, value)| *value)));
+    (resolution * settings.resolution_steps).max(lost)
 }
 
 /// The greatest of 1, 0.1, … 0.000001 of which all values are multiples; 0 if none is.

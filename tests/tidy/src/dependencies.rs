@@ -19,6 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &["domain", "ports"]),
     ("ingest-api", &["domain", "ports", "registry"]),
     ("qc-consumer", &["domain", "ports", "registry"]),
+    ("ad-jobs", &["domain", "detect"]),
     ("feeder", &[]),
     ("iot-hub", &["domain", "ports", "embedded", "backends", "registry", "ingest-api", "qc-consumer", "feeder"]),
     ("harness", &[]),
