@@ -7,9 +7,12 @@
 //!   on a flat line is one.
 //! * Values that quality control flagged have no part in anything, and are reported as an outage, once.
 //! * A lasting shift of the level is reported once, and the new level is usual from then on.
+//! * What has been as extreme again and again is usual.
 //! * Too little history is a state, not an error.
 //!
 //! **Invariant:** of cells behind `new` nothing is reported, and of a cell nothing before enough usable ones have come before it.
+
+mod recurrent;
 
 use std::ops::Range;
 
@@ -19,6 +22,10 @@ use crate::{
     median, median_deviation,
     outage::outages,
 };
+use recurrent::Recurrent;
+
+/// The score of an extreme value that is usual on a new level.
+const USUAL_SCORE: f64 = 0.25;
 
 /// What is known of a datastream's season.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,10 +176,15 @@ pub fn fit(cells: &[Cell], settings: &Settings) -> Fit {
     Fit { period, season: season.unwrap_or_default() }
 }
 
-/// How many usable values must come before one that is judged.
+/// How many usable values must come before one that is judged: with fewer, a season that is likely could not have been found.
 fn needed(period: Option<usize>, settings: &Settings) -> usize {
-    let needed = period.map_or(settings.points_min, |period| settings.seasons_min.max(2).saturating_mul(period));
-    needed.max(2 * LEVEL_POINTS_MIN)
+    let likely = match settings.season {
+        Season::Find { likely } => likely[0],
+        Season::Of(_) | Season::None => 0,
+    };
+    let seasons = settings.seasons_min.max(2).saturating_mul(period.unwrap_or(likely));
+    let points = if period.is_some() { 0 } else { settings.points_min };
+    seasons.max(points).max(2 * LEVEL_POINTS_MIN)
 }
 
 /// Looks at the cells in `new` in the light of all others, which mostly come before them.
@@ -218,8 +230,8 @@ struct Judgement<'a> {
     levels: Vec<f64>,
     /// Residuals of those that have a level, which are the last ones.
     residuals: Vec<f64>,
-    /// Deviation and critical value of each of them that the test found.
-    extremes: Vec<Option<(f64, f64)>>,
+    /// The deviation of each of them that the test found.
+    extremes: Vec<Option<f64>>,
     /// Median and scatter of those that it did not find, and what the most extreme of them must exceed.
     center: f64,
     scale: f64,
@@ -242,7 +254,7 @@ impl<'a> Judgement<'a> {
         let found = esd(&residuals, &EsdSettings { candidates_max, alpha, direction, scale_min });
         let mut extremes = vec![None; residuals.len()];
         for extreme in &found {
-            extremes[extreme.index] = Some((extreme.deviation, extreme.critical));
+            extremes[extreme.index] = Some(extreme.deviation);
         }
         let mut others: Vec<f64> = residuals
             .iter()
@@ -260,6 +272,7 @@ impl<'a> Judgement<'a> {
     /// Findings and scores of the values in `new` behind the first `needed`.
     fn report(&self, needed: usize, new: &Range<usize>, settings: &Settings) -> (Vec<Finding>, Vec<(usize, f64)>) {
         let (mut findings, mut scores) = (Vec::new(), Vec::new());
+        let mut usual = Recurrent::of(self.residuals.len());
         let mut shifts = Shifts::new(settings.shift_points, self.level_window);
         for (place, extreme) in self.extremes.iter().enumerate() {
             let index = place + LEVEL_POINTS_MIN;
@@ -273,16 +286,26 @@ impl<'a> Judgement<'a> {
                     Some(shifts.extreme(index, plain, self.levels[index], self.critical * self.scale))
                 }
             };
+            let is_above = self.residuals[place] > self.center;
+            let critical = usual.critical(is_above).max(self.critical);
+            let deviation = self.deviation(place, settings.direction);
+            if matches!(verdict, Some(Verdict::Point | Verdict::Shift { .. })) {
+                usual.note(is_above, deviation);
+            }
             let cell = self.usable[index].0;
             if index < needed || !new.contains(&cell) {
                 continue;
             }
-            let score = self.score(place, verdict, settings.direction);
+            let score = match verdict {
+                Some(Verdict::Absorbed) => USUAL_SCORE,
+                None => (deviation / (deviation + critical)).min(0.5),
+                Some(_) => deviation / (deviation + critical),
+            };
             scores.push((cell, score));
             let (kind, start) = match verdict {
-                Some(Verdict::Point) => (Kind::Point, index),
-                Some(Verdict::Shift { start }) => (Kind::LevelShift, start),
-                Some(Verdict::Absorbed) | None => continue,
+                Some(Verdict::Point) if score >= 0.5 => (Kind::Point, index),
+                Some(Verdict::Shift { start }) if score >= 0.5 => (Kind::LevelShift, start),
+                _ => continue,
             };
             findings.push(Finding {
                 kind,
@@ -296,19 +319,17 @@ impl<'a> Judgement<'a> {
         (findings, scores)
     }
 
-    fn score(&self, place: usize, verdict: Option<Verdict>, direction: Direction) -> f64 {
+    /// How far a residual is from the others' median on the side that is looked at, in what they scatter.
+    fn deviation(&self, place: usize, direction: Direction) -> f64 {
         let distance = self.residuals[place] - self.center;
-        let deviation = match direction {
+        let distance = match direction {
             Direction::Both => distance.abs(),
             Direction::Positive => distance.max(0.0),
             Direction::Negative => (-distance).max(0.0),
-        } / self.scale;
-        match (self.extremes[place], verdict) {
-            // Usual on the new level: no more than a usual value.
-            (Some(_), Some(Verdict::Absorbed)) => 0.25,
-            (Some((found, critical)), _) => (deviation.max(found) / (deviation.max(found) + critical)).max(0.5),
-            (None, _) => (deviation / (deviation + self.critical)).min(0.5),
-        }
+        };
+        // What the test found was further from what was left then.
+        let found = self.extremes[place].unwrap_or(0.0);
+        (distance / self.scale).max(found)
     }
 }
 

@@ -115,6 +115,17 @@ fn steps_without_readings_change_nothing() {
 }
 
 #[test]
+fn spikes_that_come_again_and_again_are_usual_and_a_greater_one_is_not() {
+    let mut values: Vec<f64> = (0..800).map(|index| 10.0 + noise(index)).collect();
+    (0..800).filter(|index| index * 7 % 53 < 7).for_each(|index| values[index] += 30.0 + 5.0 * noise(index + 9));
+    let flat = Settings { season: Season::None, ..Settings::default() };
+    let usual = found(&values, 400..800, &flat).len();
+    assert!(usual <= 4, "{usual}");
+    values[700] = 90.0;
+    assert!(found(&values, 700..701, &flat).iter().any(|(_, start, _)| *start == 700));
+}
+
+#[test]
 fn too_little_history_is_a_state() {
     let values = daily(80);
     let state = |count: usize| scan(&cells(&values[..count]), 0..count, &hourly()).state;
