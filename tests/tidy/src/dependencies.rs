@@ -12,6 +12,7 @@ use crate::workspace::{assert_none, read, root};
 const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("checks", &["domain"]),
+    ("detect", &[]),
     ("ports", &["domain"]),
     ("embedded", &["domain", "ports"]),
     ("distributed", &["domain", "ports"]),
@@ -19,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &["domain", "ports"]),
     ("ingest-api", &["domain", "ports", "registry"]),
     ("qc-consumer", &["domain", "ports", "registry"]),
+    ("ad-jobs", &["domain", "detect"]),
     ("feeder", &[]),
     (
         "iot-hub",
