@@ -134,7 +134,7 @@ const LARGE_BODIES: usize = 48;
 /// How often so many come at once.
 const LARGE_BODIES_ROUNDS: usize = 4;
 /// What a hub that has stored next to nothing may take of [`MEMORY_MAX`] for them; the rest is for what is known of sensors and readings.
-const LARGE_BODIES_MEMORY_MAX: u64 = 384 << 20;
+const LARGE_BODIES_MEMORY_MAX: u64 = 448 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_bodies_from_many_clients_at_once_are_held_in_little_memory() {
