@@ -30,6 +30,7 @@ pub fn emb(version: TypeVersion, width: usize) -> SensorType {
         gross_range: None,
         required: false,
         resolution: None,
+        qc: domain::QualityControl::default(),
     };
     let definition = SensorTypeDraft {
         name: String::new(),
