@@ -91,7 +91,11 @@ async fn panels_show_what_is_stored(stack: &Stack, embedded: &Hub) {
     let over_time = shown("iot-hub-anomalies-over-time").await;
     for sensor in ["emb2", "emb3"] {
         let of_sensor = over_time.iter().filter(|(labels, _)| labels[0] == sensor).map(|(_, count)| count);
-        assert_eq!(of_sensor.sum::<f64>(), count(embedded, &format!("qc=anomaly&sensor_id={sensor}")).await);
+        let of_sensor = of_sensor.sum::<f64>();
+        assert_eq!(of_sensor, count(embedded, &format!("qc=anomaly&sensor_id={sensor}")).await);
+        if let Some(known) = feeding::known_anomalies(sensor) {
+            assert_eq!(of_sensor, known, "anomalies of {sensor}");
+        }
     }
 }
 
