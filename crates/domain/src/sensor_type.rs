@@ -396,6 +396,7 @@ mod tests {
                 gross_range,
                 required: true,
                 resolution: None,
+                qc: QualityControl::default(),
             };
             let mut faults = Faults::default();
             property.check(&mut faults);

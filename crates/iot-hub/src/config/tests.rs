@@ -14,8 +14,11 @@ fn environment(mut layers: Layers, variables: &[(&str, &str)]) -> Layers {
 }
 
 fn bounds_of(config: &Config) -> embedded::Settings {
-    let backends::Settings::Embedded { settings, .. } = &config.backends;
-    settings.clone()
+    match &config.backends {
+        backends::Settings::Embedded { settings, .. } => settings.clone(),
+        #[cfg(feature = "distributed")]
+        other => panic!("{other:?}"),
+    }
 }
 
 fn faults(layers: Layers) -> Vec<String> {
@@ -108,5 +111,46 @@ fn strangers_are_kept_out_unless_asked_for() {
         let mut asked = strangers();
         asked.add_flag("http.allow_anonymous", Value::Boolean(true), "--allow-anonymous");
         Config::validate(asked).expect("asked for");
+    }
+}
+
+#[cfg(feature = "distributed")]
+#[test]
+fn distributed_stack_takes_its_servers_and_secrets_by_key_and_shows_no_secret() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "sesame\n").expect("a file");
+    let secret = secret.to_str().expect("UTF-8");
+    let variables = [
+        ("IOT_HUB_BACKENDS__STACK", "distributed"),
+        ("IOT_HUB_KAFKA__BOOTSTRAP_SERVERS", "kafka:9092"),
+        ("IOT_HUB_KAFKA__SECURITY_PROTOCOL", "sasl_ssl"),
+        ("IOT_HUB_KAFKA__USER", "hub"),
+        ("IOT_HUB_KAFKA__PASSWORD_FILE", secret),
+        ("IOT_HUB_ELASTICSEARCH__URLS", "https://one:9200, https://two:9200"),
+        ("IOT_HUB_ELASTICSEARCH__USER", "hub"),
+        ("IOT_HUB_ELASTICSEARCH__PASSWORD_FILE", secret),
+    ];
+    let config = Config::validate(environment(Layers::defaults(), &variables)).expect("all valid");
+    let backends::Settings::Distributed { log, store } = &config.backends else { panic!("{config:?}") };
+    assert_eq!((log.bootstrap_servers.as_str(), log.tls.is_some(), log.sasl.is_some()), ("kafka:9092", true, true));
+    assert_eq!(store.urls, ["https://one:9200", "https://two:9200"]);
+    assert_eq!(config.address_file, None);
+    assert!(!format!("{config:?}").contains("sesame"));
+}
+
+#[cfg(feature = "distributed")]
+#[test]
+fn faults_of_the_distributed_stack_are_told_by_key() {
+    let variables = [
+        ("IOT_HUB_BACKENDS__STACK", "distributed"),
+        ("IOT_HUB_KAFKA__SECURITY_PROTOCOL", "sasl_plaintext"),
+        ("IOT_HUB_KAFKA__PASSWORD_FILE", "/nowhere/secret"),
+        ("IOT_HUB_ELASTICSEARCH__URLS", "localhost:9200"),
+        ("IOT_HUB_ELASTICSEARCH__USER", "hub"),
+    ];
+    let faults = faults(environment(Layers::defaults(), &variables)).join("\n");
+    for key in ["kafka.user", "kafka.password_file", "elasticsearch.urls", "elasticsearch.user"] {
+        assert!(faults.contains(&format!("`{key}`")), "{key}: {faults}");
     }
 }
