@@ -152,6 +152,7 @@ impl Settings {
             // A broker that comes back is noticed within a second, not within ten.
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.timeout.ms", self.request_timeout.as_millis().clamp(1_000, 300_000).to_string())
             .set("socket.nagle.disable", "true")
             .set("allow.auto.create.topics", "false");
         let protocol = match (&self.tls, &self.sasl) {
