@@ -15,6 +15,7 @@ mod operations;
 mod readme;
 mod real_data;
 mod samples;
+mod secured;
 mod sensor_types;
 #[path = "stack/distributed.rs"]
 mod stack;

@@ -17,6 +17,7 @@ mod period;
 mod remove;
 mod scan;
 mod search;
+mod sensors;
 mod settings;
 mod statistics;
 mod types;
@@ -25,11 +26,12 @@ mod write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::{Deletion, Judged, Position, SensorType, SensorTypeId, Timestamp};
+use domain::{Deletion, Judged, Position, Sensor, SensorType, SensorTypeId, Timestamp};
 use ports::{Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Scan, SensorSummary, Store};
 
 use self::{
-    client::Client, health::Health, remove::Remover, scan::ElasticScan, search::Refresher, types::Types, write::Writer,
+    client::Client, health::Health, remove::Remover, scan::ElasticScan, search::Refresher, sensors::Sensors,
+    types::Types, write::Writer,
 };
 pub use self::{
     period::Period,
@@ -44,6 +46,7 @@ pub struct ElasticStore {
     types: Arc<Types>,
     writer: Writer,
     refresher: Refresher,
+    sensors: Sensors,
     health: Health,
 }
 
@@ -57,7 +60,16 @@ impl ElasticStore {
         let types = Arc::new(Types::new(client.clone(), settings.clone()));
         let writer = Writer::new(client.clone(), Arc::clone(&types), &settings);
         let health = Health::new(client.clone(), types.pattern_of_all());
-        Ok(Self { client, settings, types, writer, refresher: Refresher::default(), health })
+        let sensors = Sensors::new(client.clone(), &settings);
+        Ok(Self { client, settings, types, writer, refresher: Refresher::default(), sensors, health })
+    }
+
+    /// Writes the sensors that differ from what this process has written, for other programs to look at; answers how many did.
+    ///
+    /// # Errors
+    /// `Unavailable`, `DiskFull`, `Rejected` where somebody has made the index otherwise.
+    pub async fn show_sensors(&self, sensors: &[Arc<Sensor>]) -> Result<usize, PortError> {
+        self.sensors.show(sensors).await
     }
 
     /// A type as it is now, with all that was written to it visible.
