@@ -3,7 +3,11 @@
 //! **Invariant:** the commit comes last. A crash before it brings the same records again, which then change nothing; nothing is
 //! committed that the store or the dead letters do not hold.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use domain::{Partition, Position, SensorId, Topic};
 use ports::{Committed, Consumer, Content, Delivery, ErrorKind, Log, PortError, TopicKind};
@@ -13,6 +17,7 @@ use tokio::sync::watch;
 use crate::{
     Config, Ports,
     effects::Effects,
+    first_readings,
     kind::Kind,
     metrics::{Metrics, Progress},
     plan::{Plan, Planner},
@@ -173,7 +178,9 @@ impl<'a> Worker<'a> {
             return Err(Failure::Port(PortError::new(ErrorKind::NotFound, message)));
         };
         let committed = self.consumer.committed(topic, partition);
-        let plan = self.plan(topic, partition, &kind, (committed.position, deliveries));
+        let register = || first_readings::register(&self.ports.registry, &kind.newest.id, &deliveries);
+        let crowded = self.retry.until_done("registering sensors", register).await?;
+        let plan = self.plan((topic, partition), &kind, &crowded, (committed.position, deliveries));
         if plan.skipped > 0 {
             let skipped = plan.skipped;
             tracing::warn!(%topic, %partition, skipped, "records were gone before quality control read them");
@@ -188,18 +195,21 @@ impl<'a> Worker<'a> {
 
     fn plan(
         &self,
-        topic: &Topic,
-        partition: Partition,
+        (topic, partition): (&Topic, Partition),
         kind: &Kind,
+        crowded: &HashSet<SensorId>,
         (from, deliveries): (Position, Vec<Delivery>),
     ) -> Plan {
         let sensors = self.ports.registry.lookup();
-        let bound_elsewhere = |id: &SensorId| {
-            let sensor = sensors.get(id.as_str())?;
-            (sensor.sensor_type != kind.newest.id).then(|| sensor.sensor_type.clone())
+        let refused = |id: &SensorId| {
+            if crowded.contains(id) {
+                return Some("the hub has as many sensors as it may have (`registry.sensors_max`)".to_owned());
+            }
+            let (bound_to, this) = (&sensors.get(id.as_str())?.sensor_type, &kind.newest.id);
+            (bound_to != this).then(|| format!("the sensor is bound to sensor type `{bound_to}`, not `{this}`"))
         };
         let records_max = self.config.records_max;
-        Planner { topic, partition, kind, bound_elsewhere, records_max }.plan(from, deliveries)
+        Planner { topic, partition, kind, refused, records_max }.plan(from, deliveries)
     }
 
     async fn commit(&mut self, topic: &Topic, committed: Committed) -> Result<(), Failure> {

@@ -10,6 +10,7 @@
 mod consumer;
 mod dead_letters;
 mod effects;
+mod first_readings;
 pub mod gross_range;
 mod kind;
 pub mod metrics;

@@ -4,8 +4,8 @@
 //! dead letters or the skipped ones.
 
 use domain::{
-    DeadLetter, Deletion, Flag, Partition, Position, PropertyId, Readings, Row, SensorId, SensorType, SensorTypeId,
-    Timestamp, Topic, TypeVersion, Value,
+    DeadLetter, Deletion, Flag, Partition, Position, PropertyId, Readings, Row, SensorId, SensorType, Timestamp, Topic,
+    TypeVersion, Value,
 };
 use ports::{Content, Delivery};
 
@@ -52,13 +52,13 @@ pub(crate) struct Planner<'a, F> {
     pub(crate) topic: &'a Topic,
     pub(crate) partition: Partition,
     pub(crate) kind: &'a Kind,
-    /// The type that a sensor is bound to, where it is bound to another than this.
-    pub(crate) bound_elsewhere: F,
+    /// Why a sensor has no readings of this type, where that is so.
+    pub(crate) refused: F,
     /// The most rows in one write, as far as deliveries allow.
     pub(crate) records_max: usize,
 }
 
-impl<F: Fn(&SensorId) -> Option<SensorTypeId>> Planner<'_, F> {
+impl<F: Fn(&SensorId) -> Option<String>> Planner<'_, F> {
     /// Plans deliveries of the partition in order; what is before `from` is done already.
     pub(crate) fn plan(&self, from: Position, deliveries: Vec<Delivery>) -> Plan {
         let mut plan = Plan { next: from, ..Plan::default() };
@@ -145,11 +145,8 @@ impl<F: Fn(&SensorId) -> Option<SensorTypeId>> Planner<'_, F> {
     /// Why a reading can't be stored, if it can't.
     fn refusal(&self, columns: &Columns<'_>, readings: &Readings, index: usize) -> Option<String> {
         let reading = readings.get(index);
-        if let Some(bound_to) = (self.bound_elsewhere)(reading.sensor_id) {
-            return Some(format!(
-                "`sensor_id` = `{}`: the sensor is bound to sensor type `{bound_to}`, not `{}`",
-                reading.sensor_id, self.kind.newest.id
-            ));
+        if let Some(reason) = (self.refused)(reading.sensor_id) {
+            return Some(format!("`sensor_id` = `{}`: {reason}", reading.sensor_id));
         }
         let (_, property) = columns.unknown.iter().find(|(column, _)| !reading.values[*column].is_absent())?;
         let version = columns.version;
@@ -270,8 +267,7 @@ mod tests {
     #[track_caller]
     fn check(kind: &Kind, (from, records_max): (u64, usize), deliveries: Vec<Delivery>, expected: &str) {
         let topic = Topic::readings(&kind.newest.id);
-        let planner =
-            Planner { topic: &topic, partition: Partition(0), kind, bound_elsewhere: |_: &_| None, records_max };
+        let planner = Planner { topic: &topic, partition: Partition(0), kind, refused: |_: &_| None, records_max };
         let plan = planner.plan(Position(from), deliveries);
         let mut positions = plan.skipped + plan.dead_lettered;
         let steps = plan.steps.iter().map(|step| match step {
