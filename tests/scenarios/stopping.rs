@@ -17,13 +17,16 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 const CLIENTS: u32 = 6;
 /// Readings of one post.
 const BATCH: u32 = 500;
+/// Posts for one sensor: their hours end long before tomorrow, behind which times are refused.
+const SENSOR_BATCHES: u32 = 20;
 
 /// Posts without a pause until the hub is away; knows what was accepted.
 async fn post_until_refused(url: String, client: u32, model: Arc<Mutex<Model>>) {
     let http = reqwest::Client::builder().no_proxy().build().expect("a client needs nothing");
     for batch in 0.. {
-        let sensor = format!("emb{client}");
-        let samples: Vec<Sample> = (0..BATCH).map(|n| Sample::plain(&sensor, batch * BATCH + n, n)).collect();
+        let sensor = format!("emb{client}.{}", batch / SENSOR_BATCHES);
+        let first = batch % SENSOR_BATCHES * BATCH;
+        let samples: Vec<Sample> = (0..BATCH).map(|n| Sample::plain(&sensor, first + n, n)).collect();
         let request = http.post(&url).header("content-type", "application/json").body(json_array(&samples));
         let accepted = request.send().await.is_ok_and(|response| response.status() == 202);
         let how = if accepted { Model::accepted } else { Model::unanswered };
