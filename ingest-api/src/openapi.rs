@@ -1,9 +1,12 @@
 //! The OpenAPI description, assembled from the handlers, and the shapes that it names.
 
+mod quality_control;
+
 use std::collections::BTreeMap;
 
 use utoipa::{OpenApi, ToSchema};
 
+use self::quality_control::QualityControl;
 use crate::{
     api::{dead_letters, health, readings, sensor_types, sensors},
     output::OutputApi,
@@ -156,6 +159,9 @@ pub struct ObservedProperty {
     pub unit: String,
     /// QARTOD gross range test.
     pub gross_range: Option<GrossRange>,
+    /// The other QARTOD tests.
+    #[schema(required = false)]
+    pub qc: QualityControl,
     /// Whether a reading without it is an anomaly.
     #[schema(required = false)]
     pub required: bool,
