@@ -16,6 +16,7 @@ use crate::{
     metrics::Metrics,
     plan::{Plan, Planner},
     retry::{Failure, Retry},
+    tails::Tails,
 };
 
 /// The name of the consumer group.
@@ -46,7 +47,7 @@ impl<'a> Worker<'a> {
         retry.until_done("creating the topic of dead letters", create).await?;
         let consumer = retry.until_done("joining the consumer group", || ports.log.consumer(GROUP)).await?;
         let changes = ports.registry.changes();
-        let effects = Effects { ports, metrics, retry: retry.clone() };
+        let effects = Effects { ports, metrics, retry: retry.clone(), tails: Tails::default() };
         let mut worker = Self { ports, config, effects, retry, consumer, changes, kinds: HashMap::new() };
         worker.subscribe().await?;
         Ok(worker)
@@ -119,6 +120,7 @@ impl<'a> Worker<'a> {
     async fn start_over(&mut self) -> Result<(), Failure> {
         self.retry.pause(self.retry.backoff.first).await?;
         self.kinds.clear();
+        self.effects.tails.clear();
         self.subscribe().await?;
         while let Err(error) = self.consumer.rewind().await {
             if !error.is_transient() {
@@ -139,6 +141,11 @@ impl<'a> Worker<'a> {
         let Some(kind) = Kind::find(&self.ports.registry, id.as_str()) else { return Ok(None) };
         let prepare = || self.ports.store.prepare(&kind.newest);
         self.retry.until_done("preparing the store", prepare).await?;
+        if !kind.is_plain() {
+            let judged = Topic::judged(&kind.newest.id);
+            let create = || self.ports.log.create_topic(&judged, TopicKind::Notices);
+            self.retry.until_done("creating the topic of judgements", create).await?;
+        }
         self.kinds.insert(topic.clone(), kind.clone());
         Ok(Some(kind))
     }
@@ -178,9 +185,14 @@ impl<'a> Worker<'a> {
             tracing::warn!(%topic, %partition, skipped, "records were gone before quality control read them");
         }
         let next = plan.next;
+        if !kind.is_plain() {
+            let of_type = (kind.newest.number, kind.newest.width());
+            self.effects.tails.resume(topic, of_type, (partition, committed.position));
+        }
         let totals = self.effects.carry_out(topic, partition, &kind, plan).await?;
         let committed = Committed { partition, position: next, totals: committed.totals + totals };
         self.commit(topic, committed).await?;
+        self.effects.tails.committed(topic, partition, next);
         self.effects.metrics.progress().committed(topic, committed);
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::{
     metrics::Metrics,
     plan::{Plan, Rows, Step},
     retry::{Failure, Retry},
+    tails::Tails,
 };
 
 /// What carries out plans.
@@ -18,12 +19,14 @@ pub(crate) struct Effects<'a> {
     pub(crate) ports: &'a Ports,
     pub(crate) metrics: &'a Metrics,
     pub(crate) retry: Retry,
+    /// What is remembered of sensors whose types have tests that look beyond the value.
+    pub(crate) tails: Tails,
 }
 
 impl Effects<'_> {
     /// Does what is planned, in order; answers what became of the records.
     pub(crate) async fn carry_out(
-        &self,
+        &mut self,
         topic: &Topic,
         partition: Partition,
         kind: &Kind,
@@ -35,7 +38,10 @@ impl Effects<'_> {
             match step {
                 Step::Write(rows) if rows.rows.is_empty() => {}
                 Step::Write(rows) => {
-                    let (judged, outcomes) = self.write(topic, kind, rows).await?;
+                    let (judged, outcomes) = match kind.is_plain() {
+                        true => self.write(topic, kind, rows).await?,
+                        false => self.write_and_judge(topic, kind, rows).await?,
+                    };
                     for (index, outcome) in outcomes.into_iter().enumerate() {
                         match outcome {
                             Outcome::Stored => totals.stored += 1,
@@ -56,7 +62,10 @@ impl Effects<'_> {
                     }
                 }
                 Step::Delete(deletion, position) => {
-                    self.delete(kind, &deletion, position).await?;
+                    match kind.is_plain() {
+                        true => self.delete(kind, &deletion, position).await?,
+                        false => self.delete_and_judge(topic, kind, (&deletion, position)).await?,
+                    }
                     totals.deletion += 1;
                 }
             }
@@ -68,7 +77,12 @@ impl Effects<'_> {
         Ok(totals)
     }
 
-    async fn write(&self, topic: &Topic, kind: &Kind, rows: Rows) -> Result<(Judged, Vec<Outcome>), Failure> {
+    pub(crate) async fn write(
+        &self,
+        topic: &Topic,
+        kind: &Kind,
+        rows: Rows,
+    ) -> Result<(Judged, Vec<Outcome>), Failure> {
         let Rows { sensor_ids, rows, values, flags } = rows;
         let rows = domain::Rows::from_columns(kind.newest.width(), rows.into_iter(), values, flags);
         let judged = Judged { sensor_ids, rows };
@@ -85,7 +99,7 @@ impl Effects<'_> {
         Ok((judged, outcomes))
     }
 
-    async fn delete(&self, kind: &Kind, deletion: &Deletion, position: Position) -> Result<(), Failure> {
+    pub(crate) async fn delete(&self, kind: &Kind, deletion: &Deletion, position: Position) -> Result<(), Failure> {
         let delete = || self.ports.store.delete(&kind.newest.id, deletion, position);
         let readings = self.retry.until_done("deleting from the store", delete).await?;
         tracing::info!(sensor_id = %deletion.sensor_id, %position, readings, "deleted readings");

@@ -6,23 +6,14 @@ use domain::{Flag, ObservedProperty, Value};
 
 /// The flag of a value of `property`.
 ///
-/// * QARTOD test 4, Gross Range Test (IOOS Manual for Real-Time Quality Control of In-situ Temperature and Salinity Data, test 4; the
-///   manuals of the other quantities say the same): outside the sensor's span (`fail`) is 4, else outside the operator's
-///   span (`suspect`) is 3, else 1; both ends belong to a span. Without a range no test ran: 2.
-/// * QARTOD data flags (the same manual, section "Data Flags"): a value that is missing is 9. Missing is also a required
+/// * [`checks::gross_range`] with a range; without one no test ran: 2.
+/// * QARTOD data flags (the manuals' section "Data Flags"): a value that is missing is 9. Missing is also a required
 ///   property that the reading does not mention; an optional one that it does not mention is 2, because nothing was measured.
 pub fn flag(property: &ObservedProperty, value: Value) -> Flag {
     let Some(number) = value.as_number() else {
         return if value.is_absent() && !property.required { Flag::NotEvaluated } else { Flag::Missing };
     };
-    let Some(range) = property.gross_range else { return Flag::NotEvaluated };
-    if !range.fail.contains(number) {
-        return Flag::Fail;
-    }
-    if range.suspect.is_some_and(|suspect| !suspect.contains(number)) {
-        return Flag::Suspect;
-    }
-    Flag::Good
+    property.gross_range.as_ref().map_or(Flag::NotEvaluated, |range| checks::gross_range::flag(range, number))
 }
 
 /// Flags many readings, property by property: `values` and `flags` are row-major with `width` entries a row, of which the first

@@ -4,19 +4,27 @@
 //! One reading's walk: [`run`] polls it, `plan` judges it by the version of the type it was stamped with (`gross_range`) and puts it
 //! into a write with its neighbours, `effects` writes that and appends the dead letters, `consumer` commits position and totals together.
 //!
+//! Where a type has tests that look beyond the value, `follow` judges what comes in order by what `tails` remembers, before the write; after it,
+//! `windowed` reads a `slice` of rows around each late reading, revises what has other flags now, and tells topic `judged.{type}`.
+//!
 //! **Invariant:** write, then commit: never the other way round. Of each topic, appended = stored + duplicate + revised + dead-lettered
 //! + deletion + skipped + pending.
 
 mod consumer;
 mod dead_letters;
 mod effects;
+mod follow;
 pub mod gross_range;
+mod judgement;
 mod kind;
 pub mod metrics;
 mod plan;
 mod retention;
 mod retry;
+mod slice;
 mod status;
+mod tails;
+mod windowed;
 
 use std::{sync::Arc, time::Duration};
 

@@ -16,6 +16,11 @@ impl Topic {
         Self(format!("{}{sensor_type}", Self::READINGS).into())
     }
 
+    /// The topic of the judgements of a sensor type's readings, and of their revisions: `judged.{sensor_type}`.
+    pub fn judged(sensor_type: &SensorTypeId) -> Self {
+        Self(format!("judged.{sensor_type}").into())
+    }
+
     /// The compacted topic of sensor types and sensors.
     pub fn registry() -> Self {
         Self("registry".into())

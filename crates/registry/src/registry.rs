@@ -221,6 +221,7 @@ impl Registry {
         let topic = Topic::readings(id);
         if self.sensor_type(id.as_str()).is_none() {
             self.0.shared.log.delete_topic(&topic).await?;
+            self.0.shared.log.delete_topic(&Topic::judged(id)).await?;
         }
         // Another process may have made the type again in the meantime.
         if self.sensor_type(id.as_str()).is_some() {

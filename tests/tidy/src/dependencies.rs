@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("embedded", &["domain", "ports"]),
     ("registry", &["domain", "ports"]),
     ("ingest-api", &["domain", "ports", "registry"]),
-    ("qc-consumer", &["domain", "ports", "registry"]),
+    ("qc-consumer", &["domain", "checks", "ports", "registry"]),
     ("feeder", &[]),
     ("iot-hub", &["domain", "ports", "embedded", "registry", "ingest-api", "qc-consumer", "feeder"]),
     ("harness", &[]),

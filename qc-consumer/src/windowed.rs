@@ -1,0 +1,157 @@
+//! Types with tests that look beyond the value: writes, deletions and late readings revise the flags of the rows whose windows they touch.
+//!
+//! **Invariant:** a write comes first; what is judged again is judged by what the store has then, so that a crash in between is mended when the
+//! same records come again. A revision is told before the store has it, and so is told again, not lost, where a crash comes in between.
+
+use std::{collections::HashMap, time::Duration};
+
+use domain::{Deletion, Judged, Position, SensorId, Timestamp, Topic};
+use ports::{Batch, ErrorKind, Outcome, TopicKind};
+
+use crate::{
+    effects::Effects,
+    follow::{Followed, Late, Settled},
+    judgement::{Judgement, revisions},
+    kind::Kind,
+    plan::Rows,
+    retry::Failure,
+    slice::{Neighbours, Slice, Source, Span, joined},
+    tails::Remembered,
+};
+
+/// The most judgements in one append.
+const JUDGEMENTS_MAX: usize = 1_000;
+
+impl Effects<'_> {
+    /// Writes readings with the flags that are known of them, then judges again whatever they touch.
+    pub(crate) async fn write_and_judge(
+        &mut self,
+        topic: &Topic,
+        kind: &Kind,
+        mut rows: Rows,
+    ) -> Result<(Judged, Vec<Outcome>), Failure> {
+        let followed = Followed::new(kind, self.tails.of(topic), &mut rows);
+        let (judged, outcomes) = self.write(topic, kind, rows).await?;
+        let Settled { judgements, late, remembered } = followed.settle(kind, &judged, &outcomes);
+        self.carry_out_judgements(kind, judgements).await?;
+        for (sensor_id, remembered) in remembered {
+            self.tails.of(topic).keep(sensor_id, remembered);
+        }
+        for Late { sensor_id, written } in late {
+            let spans = joined(written.keys().map(|time| Span { from: *time, to: *time }).collect());
+            self.judge_again(topic, kind, &sensor_id, (&spans, &written)).await?;
+            self.judge_neighbours(topic, kind, &sensor_id, &spans).await?;
+        }
+        Ok((judged, outcomes))
+    }
+
+    /// Deletes readings, then judges again those around them.
+    pub(crate) async fn delete_and_judge(
+        &mut self,
+        topic: &Topic,
+        kind: &Kind,
+        (deletion, position): (&Deletion, Position),
+    ) -> Result<(), Failure> {
+        self.tails.of(topic).take(&deletion.sensor_id);
+        self.delete(kind, deletion, position).await?;
+        let span = Span { from: deletion.from, to: deletion.to.saturating_sub(Duration::from_micros(1)) };
+        self.judge_again(topic, kind, &deletion.sensor_id, (&[span], &HashMap::new())).await?;
+        self.judge_neighbours(topic, kind, &deletion.sensor_id, &[span]).await
+    }
+
+    /// Judges again what a sensor's neighbours said near some spans.
+    async fn judge_neighbours(
+        &mut self,
+        topic: &Topic,
+        kind: &Kind,
+        sensor_id: &SensorId,
+        spans: &[Span],
+    ) -> Result<(), Failure> {
+        let Some(within) = kind.reach.neighbours else { return Ok(()) };
+        let widened = |span: &Span| Span { from: span.from.saturating_sub(within), to: span.to.saturating_add(within) };
+        let near = joined(spans.iter().map(widened).collect());
+        for other in kind.neighbours_of(sensor_id) {
+            self.judge_again(topic, kind, other, (&near, &HashMap::new())).await?;
+        }
+        Ok(())
+    }
+
+    /// Judges the rows whose windows some spans of a sensor touch, slice by slice; remembers its newest row where that is among them.
+    async fn judge_again(
+        &mut self,
+        topic: &Topic,
+        kind: &Kind,
+        sensor_id: &SensorId,
+        (spans, written): (&[Span], &HashMap<Timestamp, bool>),
+    ) -> Result<(), Failure> {
+        let source = Source { store: &*self.ports.store, sensor_type: &kind.newest.id, sensor_id };
+        let mut spans = spans.to_vec();
+        while !spans.is_empty() {
+            let read = async || {
+                let slice = source.slice(&spans, kind.reach).await?;
+                let neighbours = Neighbours::read(source, kind, &slice).await?;
+                Ok((slice, neighbours))
+            };
+            let (slice, neighbours) = self.retry.until_done("reading from the store", read).await?;
+            spans.drain(..slice.covered);
+            spans.splice(..0, slice.rest);
+            let (flags, tail) = slice.judge(kind, sensor_id, &neighbours);
+            let judgements = judgements(kind, sensor_id, (&slice, flags), written);
+            self.carry_out_judgements(kind, judgements).await?;
+            if let (Some(tail), Some(last)) = (tail, slice.rows.last()) {
+                self.tails.of(topic).keep(sensor_id.clone(), Remembered { version: last.row.type_version, tail });
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells judgements, then gives the store what it does not have of them.
+    async fn carry_out_judgements(&self, kind: &Kind, judgements: Vec<Judgement>) -> Result<(), Failure> {
+        let (log, topic) = (&self.ports.log, Topic::judged(&kind.newest.id));
+        for part in judgements.chunks(JUDGEMENTS_MAX) {
+            let documents: Vec<_> =
+                part.iter().map(|judgement| judgement.document(&kind.newest.property_ids)).collect();
+            let append = async || match log.append(&topic, Batch::Documents(documents.clone())).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    log.create_topic(&topic, TopicKind::Notices).await?;
+                    log.append(&topic, Batch::Documents(documents.clone())).await
+                }
+                answer => answer,
+            };
+            self.retry.until_done("appending judgements", append).await?;
+        }
+        let revisions = revisions(&judgements, kind.newest.width());
+        if !revisions.is_empty() {
+            let revise = || self.ports.store.revise(&kind.newest.id, &revisions);
+            self.retry.until_done("revising flags in the store", revise).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The judgements of a slice that are to be told: of what was written, and of what has other flags than the store.
+fn judgements(
+    kind: &Kind,
+    sensor_id: &SensorId,
+    (slice, flags): (&Slice, Vec<Vec<checks::TestFlags>>),
+    written: &HashMap<Timestamp, bool>,
+) -> Vec<Judgement> {
+    let mut judgements = Vec::new();
+    for (stored, tests) in slice.rows[slice.first..slice.end].iter().zip(flags) {
+        let time = stored.row.phenomenon_time;
+        let mut judgement = Judgement {
+            sensor_id: sensor_id.clone(),
+            time,
+            type_version: stored.row.type_version,
+            values: stored.values.clone(),
+            tests,
+            is_revision: written.get(&time).copied().unwrap_or(true),
+            is_stored: false,
+        };
+        judgement.is_stored = judgement.flags(stored.flags.len().max(kind.newest.width())) == stored.flags;
+        if !judgement.is_stored || written.contains_key(&time) {
+            judgements.push(judgement);
+        }
+    }
+    judgements
+}
