@@ -1,5 +1,6 @@
 //! What a plan does to the world: writes, deletions and dead letters, in log order, each until it is done.
 
+use checks::Test;
 use domain::{Deletion, Judged, Partition, Position, Topic};
 use ports::{ErrorKind, Outcome, PortError, Totals};
 use tokio::time::Instant;
@@ -8,7 +9,7 @@ use crate::{
     Ports,
     dead_letters::{self, Record, reading_json},
     kind::Kind,
-    metrics::Metrics,
+    metrics::{FlagCounts, Metrics},
     plan::{Plan, Rows, Step},
     retry::{Failure, Retry},
     tails::Tails,
@@ -39,7 +40,7 @@ impl Effects<'_> {
                 Step::Write(rows) if rows.rows.is_empty() => {}
                 Step::Write(rows) => {
                     let (judged, outcomes) = match kind.is_plain() {
-                        true => self.write(topic, kind, rows).await?,
+                        true => self.write_plain(topic, kind, rows).await?,
                         false => self.write_and_judge(topic, kind, rows).await?,
                     };
                     for (index, outcome) in outcomes.into_iter().enumerate() {
@@ -75,6 +76,15 @@ impl Effects<'_> {
             self.metrics.dead_letters(topic, dead_letters.len());
         }
         Ok(totals)
+    }
+
+    /// Writes readings of a type whose only test is gross range, and counts its flags.
+    async fn write_plain(&self, topic: &Topic, kind: &Kind, rows: Rows) -> Result<(Judged, Vec<Outcome>), Failure> {
+        let written = self.write(topic, kind, rows).await?;
+        let mut counts = FlagCounts::new(kind.newest.width());
+        counts.count_rows(Test::GrossRange, written.0.rows.flags());
+        self.metrics.flags(&kind.newest, &counts);
+        Ok(written)
     }
 
     pub(crate) async fn write(

@@ -32,6 +32,8 @@ struct Following {
     rows: Vec<usize>,
     /// The judgement of its newest row in the store, where that is another now.
     revised: Option<Judgement>,
+    /// Its flags, now that the reading behind it is there.
+    completed: Vec<TestFlags>,
 }
 
 /// What is to be done after the write.
@@ -39,6 +41,8 @@ struct Following {
 pub(crate) struct Settled {
     /// Of readings that came in order, and of the rows right before them.
     pub(crate) judgements: Vec<Judgement>,
+    /// The flags of rows in the store that waited for the reading behind and roll up to what they did.
+    pub(crate) completed: Vec<Vec<TestFlags>>,
     /// Sensors that are to be judged again.
     pub(crate) late: Vec<Late>,
     /// What is to be remembered when the judgements are carried out.
@@ -63,7 +67,7 @@ impl Followed {
             if !followed.sensors.contains_key(sensor_id) {
                 // A sensor's neighbours may have said something since.
                 let remembered = tails.take(sensor_id).filter(|_| kind.neighbours_of(sensor_id).is_empty());
-                let following = Following { remembered, rows: Vec::new(), revised: None };
+                let following = Following { remembered, rows: Vec::new(), revised: None, completed: Vec::new() };
                 followed.sensors.insert(sensor_id.clone(), following);
             }
             followed.follow(kind, write, row);
@@ -92,6 +96,7 @@ impl Followed {
         tail.push(checks, next, &mut previous, &mut self.tests[cells]);
         if let Some(stored) = stored {
             following.revised = stored.revised(&write.sensor_ids[row], version, &previous);
+            following.completed.clone_from(&previous);
         }
         self.show(write, row, checks.width());
         if let Some(before) = before {
@@ -120,6 +125,9 @@ impl Followed {
                 settled.late.push(Late { sensor_id, written: written.collect() });
                 continue;
             };
+            if following.revised.is_none() {
+                settled.completed.push(following.completed);
+            }
             settled.judgements.extend(following.revised);
             for row in following.rows {
                 let stored = judged.rows.get(row);

@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use checks::{Test, TestFlags};
 use domain::{Deletion, Judged, Position, SensorId, Timestamp, Topic};
 use ports::{Batch, ErrorKind, Outcome, TopicKind};
 
@@ -13,6 +14,7 @@ use crate::{
     follow::{Followed, Late, Settled},
     judgement::{Judgement, revisions},
     kind::Kind,
+    metrics::FlagCounts,
     plan::Rows,
     retry::Failure,
     slice::{Neighbours, Slice, Source, Span, joined},
@@ -32,7 +34,12 @@ impl Effects<'_> {
     ) -> Result<(Judged, Vec<Outcome>), Failure> {
         let followed = Followed::new(kind, self.tails.of(topic), &mut rows);
         let (judged, outcomes) = self.write(topic, kind, rows).await?;
-        let Settled { judgements, late, remembered } = followed.settle(kind, &judged, &outcomes);
+        let Settled { judgements, completed, late, remembered } = followed.settle(kind, &judged, &outcomes);
+        let mut counts = FlagCounts::new(kind.newest.width());
+        for tests in &completed {
+            counts.count_tests(tests, |test| test == Test::Spike);
+        }
+        self.metrics.flags(&kind.newest, &counts);
         self.carry_out_judgements(kind, judgements).await?;
         for (sensor_id, remembered) in remembered {
             self.tails.of(topic).keep(sensor_id, remembered);
@@ -107,6 +114,11 @@ impl Effects<'_> {
 
     /// Tells judgements, then gives the store what it does not have of them.
     async fn carry_out_judgements(&self, kind: &Kind, judgements: Vec<Judgement>) -> Result<(), Failure> {
+        let mut counts = FlagCounts::new(kind.newest.width());
+        for judgement in &judgements {
+            counts.count_tests(&judgement.tests, |_| true);
+        }
+        self.metrics.flags(&kind.newest, &counts);
         let (log, topic) = (&self.ports.log, Topic::judged(&kind.newest.id));
         for part in judgements.chunks(JUDGEMENTS_MAX) {
             let documents: Vec<_> =
@@ -133,7 +145,7 @@ impl Effects<'_> {
 fn judgements(
     kind: &Kind,
     sensor_id: &SensorId,
-    (slice, flags): (&Slice, Vec<Vec<checks::TestFlags>>),
+    (slice, flags): (&Slice, Vec<Vec<TestFlags>>),
     written: &HashMap<Timestamp, bool>,
 ) -> Vec<Judgement> {
     let mut judgements = Vec::new();

@@ -130,6 +130,9 @@ async fn late_reading_revises_the_rows_whose_windows_it_falls_into_and_each_is_t
         after[4..].iter().map(|told| (told["phenomenon_time"].clone(), told["revision"].clone())).collect();
     let at = |second: i64| serde_json::json!(time(second).to_string());
     assert!(revised.contains(&(at(2), false.into())), "{after:?}");
+    let series = "iot_hub_quality_flags_total{flag=\"4\",property=\"a\",sensor_type=\"t\",test=\"rate_of_change\"}";
+    assert_eq!(hub.series(series), None, "a change by 3 a second is suspect");
+    assert!(hub.series(&series.replace("\"4\"", "\"3\"")).is_some_and(|count| count >= 1.0), "{}", hub.exposition());
     assert!(!revised.iter().any(|(at_time, _)| *at_time == at(0)), "nothing reaches so far back: {after:?}");
     let mut distinct = revised.clone();
     distinct.dedup();
