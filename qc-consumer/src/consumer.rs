@@ -17,6 +17,7 @@ use crate::{
     plan::{Plan, Planner},
     retry::{Failure, Retry},
     tails::Tails,
+    windowed::Pending,
 };
 
 /// The name of the consumer group.
@@ -47,7 +48,8 @@ impl<'a> Worker<'a> {
         retry.until_done("creating the topic of dead letters", create).await?;
         let consumer = retry.until_done("joining the consumer group", || ports.log.consumer(GROUP)).await?;
         let changes = ports.registry.changes();
-        let effects = Effects { ports, metrics, retry: retry.clone(), tails: Tails::default() };
+        let effects =
+            Effects { ports, metrics, retry: retry.clone(), tails: Tails::default(), pending: Pending::default() };
         let mut worker = Self { ports, config, effects, retry, consumer, changes, kinds: HashMap::new() };
         worker.subscribe().await?;
         Ok(worker)
@@ -121,6 +123,7 @@ impl<'a> Worker<'a> {
         self.retry.pause(self.retry.backoff.first).await?;
         self.kinds.clear();
         self.effects.tails.clear();
+        self.effects.pending = Pending::default();
         self.subscribe().await?;
         while let Err(error) = self.consumer.rewind().await {
             if !error.is_transient() {

@@ -13,6 +13,7 @@ use crate::{
     plan::{Plan, Rows, Step},
     retry::{Failure, Retry},
     tails::Tails,
+    windowed::Pending,
 };
 
 /// What carries out plans.
@@ -22,6 +23,8 @@ pub(crate) struct Effects<'a> {
     pub(crate) retry: Retry,
     /// What is remembered of sensors whose types have tests that look beyond the value.
     pub(crate) tails: Tails,
+    /// What of their judgements is not carried out yet.
+    pub(crate) pending: Pending,
 }
 
 impl Effects<'_> {

@@ -3,7 +3,10 @@
 //! **Invariant:** a write comes first; what is judged again is judged by what the store has then, so that a crash in between is mended when the
 //! same records come again. A revision is told before the store has it, and so is told again, not lost, where a crash comes in between.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use checks::{Test, TestFlags};
 use domain::{Deletion, Judged, Position, SensorId, Timestamp, Topic};
@@ -21,8 +24,16 @@ use crate::{
     tails::Remembered,
 };
 
-/// The most judgements in one append.
-const JUDGEMENTS_MAX: usize = 1_000;
+/// About the most judgements in one append.
+const JUDGEMENTS_MAX: usize = 4_096;
+
+/// Judgements that are not carried out yet: those of many sensors go together.
+#[derive(Default)]
+pub(crate) struct Pending {
+    judgements: Vec<Judgement>,
+    /// Whose they are: the store does not have their flags yet.
+    sensors: HashSet<SensorId>,
+}
 
 impl Effects<'_> {
     /// Writes readings with the flags that are known of them, then judges again whatever they touch.
@@ -49,6 +60,7 @@ impl Effects<'_> {
             self.judge_again(topic, kind, &sensor_id, (&spans, &written)).await?;
             self.judge_neighbours(topic, kind, &sensor_id, &spans).await?;
         }
+        self.carry_out_pending(kind).await?;
         Ok((judged, outcomes))
     }
 
@@ -63,7 +75,8 @@ impl Effects<'_> {
         self.delete(kind, deletion, position).await?;
         let span = Span { from: deletion.from, to: deletion.to.saturating_sub(Duration::from_micros(1)) };
         self.judge_again(topic, kind, &deletion.sensor_id, (&[span], &HashMap::new())).await?;
-        self.judge_neighbours(topic, kind, &deletion.sensor_id, &[span]).await
+        self.judge_neighbours(topic, kind, &deletion.sensor_id, &[span]).await?;
+        self.carry_out_pending(kind).await
     }
 
     /// Judges again what a sensor's neighbours said near some spans.
@@ -91,9 +104,14 @@ impl Effects<'_> {
         sensor_id: &SensorId,
         (spans, written): (&[Span], &HashMap<Timestamp, bool>),
     ) -> Result<(), Failure> {
-        let source = Source { store: &*self.ports.store, sensor_type: &kind.newest.id, sensor_id };
+        let ports = self.ports;
+        let source = Source { store: &*ports.store, sensor_type: &kind.newest.id, sensor_id };
         let mut spans = spans.to_vec();
         while !spans.is_empty() {
+            // A slice is compared with what the store has.
+            if self.pending.sensors.contains(sensor_id) || self.pending.judgements.len() >= JUDGEMENTS_MAX {
+                self.carry_out_pending(kind).await?;
+            }
             let read = async || {
                 let slice = source.slice(&spans, kind.reach).await?;
                 let neighbours = Neighbours::read(source, kind, &slice).await?;
@@ -103,13 +121,18 @@ impl Effects<'_> {
             spans.drain(..slice.covered);
             spans.splice(..0, slice.rest);
             let (flags, tail) = slice.judge(kind, sensor_id, &neighbours);
-            let judgements = judgements(kind, sensor_id, (&slice, flags), written);
-            self.carry_out_judgements(kind, judgements).await?;
+            self.pending.judgements.extend(judgements(kind, sensor_id, (&slice, flags), written));
+            self.pending.sensors.insert(sensor_id.clone());
             if let (Some(tail), Some(last)) = (tail, slice.rows.last()) {
                 self.tails.of(topic).keep(sensor_id.clone(), Remembered { version: last.row.type_version, tail });
             }
         }
         Ok(())
+    }
+
+    async fn carry_out_pending(&mut self, kind: &Kind) -> Result<(), Failure> {
+        let Pending { judgements, .. } = std::mem::take(&mut self.pending);
+        self.carry_out_judgements(kind, judgements).await
     }
 
     /// Tells judgements, then gives the store what it does not have of them.
