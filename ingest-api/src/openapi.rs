@@ -40,6 +40,7 @@ use crate::{
     ),
     tags(
         (name = "Readings", description = "Readings in and out"),
+        (name = "Quality control", description = "Flags, counted"),
         (name = "Sensor types", description = "Kinds of sensors: observed properties, ranges, CSV dialect"),
         (name = "Sensors", description = "Devices: type, name, place, group"),
         (name = "Dead letters", description = "What could not be processed, and why"),

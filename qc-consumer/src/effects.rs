@@ -42,9 +42,10 @@ impl Effects<'_> {
             match step {
                 Step::Write(rows) if rows.rows.is_empty() => {}
                 Step::Write(rows) => {
-                    let (judged, outcomes) = match kind.is_plain() {
-                        true => self.write_plain(topic, kind, rows).await?,
-                        false => self.write_and_judge(topic, kind, rows).await?,
+                    let (judged, outcomes) = if kind.is_plain() {
+                        self.write_plain(topic, kind, rows).await?
+                    } else {
+                        self.write_and_judge(topic, kind, rows).await?
                     };
                     for (index, outcome) in outcomes.into_iter().enumerate() {
                         match outcome {
@@ -66,9 +67,10 @@ impl Effects<'_> {
                     }
                 }
                 Step::Delete(deletion, position) => {
-                    match kind.is_plain() {
-                        true => self.delete(kind, &deletion, position).await?,
-                        false => self.delete_and_judge(topic, kind, (&deletion, position)).await?,
+                    if kind.is_plain() {
+                        self.delete(kind, &deletion, position).await?;
+                    } else {
+                        self.delete_and_judge(topic, kind, (&deletion, position)).await?;
                     }
                     totals.deletion += 1;
                 }
