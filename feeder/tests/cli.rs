@@ -252,6 +252,19 @@ fn simulate(hub: &FakeHub, folder: &TempDir, arguments: &str) -> (Output, Option
     (output, report)
 }
 
+#[test]
+fn hub_that_never_answers_is_given_up_after_the_time_asked_for() {
+    let desk = Desk::with(&["2017-02-08,15:00:00,904,7.34\n"]);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let url = format!("http://{}", closed.expect("a free port"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_feeder"));
+    command.args(["replay", "--sensor", "emb3", "--hub", &url, "--give-up-after", "150ms", "--state"]);
+    command.arg(desk.state()).args(&desk.files);
+    let output = run(command);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("gave up after 150ms"), "{}", stderr(&output));
+}
+
 /// The readings a hub keeps, sorted, each as its JSON text.
 fn readings(hub: &FakeHub) -> Vec<String> {
     let mut all = Vec::new();

@@ -7,6 +7,8 @@ use futures_util::future::BoxFuture;
 /// Settings of the service.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// What to serve.
+    pub surface: Surface,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Threads that serve requests.
@@ -41,6 +43,7 @@ impl Default for Config {
     fn default() -> Self {
         const MIB: usize = 1024 * 1024;
         Self {
+            surface: Surface::Everything,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             workers: 2,
             backlog: 1024,
@@ -57,6 +60,15 @@ impl Default for Config {
             readiness: Vec::new(),
         }
     }
+}
+
+/// Which routes the service has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surface {
+    /// All of them.
+    Everything,
+    /// Health and metrics: for a process that does something else.
+    Health,
 }
 
 /// Asks a part of the process whether it is ready; the answer says why not.

@@ -16,7 +16,7 @@ mod routes;
 mod service;
 mod state;
 
-pub use config::{Config, ReadinessCheck};
+pub use config::{Config, ReadinessCheck, Surface};
 pub use principal::Principal;
 pub use problem::{Code, Problem};
 pub use service::{Service, ServiceError};

@@ -8,25 +8,37 @@ use actix_web::{
 use serde_json::Value;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::{App, Code, Principal, Problem, api, openapi, output, problem::printable};
+use crate::{App, Code, Principal, Problem, Surface, api, openapi, output, problem::printable};
 
 /// Where the description is.
 const DESCRIPTION: &str = "/openapi.json";
 /// The methods that a path of the description may have.
 const METHODS: [&str; 5] = ["get", "head", "put", "post", "delete"];
 
-/// Adds every route of the service.
-pub fn configure(cfg: &mut ServiceConfig) {
+/// The path that the health of a process is below, and that of its metrics.
+const HEALTH: [&str; 2] = ["/health/", "/metrics"];
+
+/// Adds the routes of a surface.
+pub fn configure(cfg: &mut ServiceConfig, surface: Surface) {
     let document = openapi::document();
-    cfg.app_data(Data::new(Paths::of(&document)));
+    let paths = Paths::of(&document);
     cfg.app_data(
         web::PathConfig::default()
             .error_handler(|error, _| Problem::new(Code::BadRequest, crate::problem::message(&error)).into()),
     );
-    cfg.route("/docs", web::get().to(docs));
-    cfg.service(SwaggerUi::new("/docs/{_:.*}").url(DESCRIPTION, document));
-    output::configure(cfg);
-    api::configure(cfg);
+    match surface {
+        Surface::Everything => {
+            cfg.app_data(Data::new(paths));
+            cfg.route("/docs", web::get().to(docs));
+            cfg.service(SwaggerUi::new("/docs/{_:.*}").url(DESCRIPTION, document));
+            output::configure(cfg);
+            api::configure(cfg);
+        }
+        Surface::Health => {
+            cfg.app_data(Data::new(paths.below(&HEALTH)));
+            api::configure_health(cfg);
+        }
+    }
     cfg.default_service(web::to(no_route));
 }
 
@@ -47,8 +59,8 @@ async fn no_route(request: HttpRequest, paths: Data<Paths>, app: Data<App>) -> R
             Problem::new(Code::MethodNotAllowed, detail).allow(methods)
         }
         None => {
-            let detail = format!("there is no `{}`; see `{DESCRIPTION}` or `/docs/`", printable(request.path()));
-            Problem::new(Code::NotFound, detail)
+            let (path, known) = (printable(request.path()), paths.where_to_look());
+            Problem::new(Code::NotFound, format!("there is no `{path}`; see {known}"))
         }
     })
 }
@@ -72,6 +84,20 @@ impl Paths {
         // Paths without parameters first.
         all.sort_by_key(|(path, _)| path.matches('{').count());
         Self(all)
+    }
+
+    /// Those that begin with one of the prefixes.
+    fn below(self, prefixes: &[&str]) -> Self {
+        Self(self.0.into_iter().filter(|(path, _)| prefixes.iter().any(|prefix| path.starts_with(prefix))).collect())
+    }
+
+    /// What tells a lost client which paths there are.
+    fn where_to_look(&self) -> String {
+        if self.methods(DESCRIPTION, |_| false).is_some() {
+            return format!("`{DESCRIPTION}` or `/docs/`");
+        }
+        let paths: Vec<String> = self.0.iter().map(|(path, _)| format!("`{path}`")).collect();
+        paths.join(", ")
     }
 
     /// The methods of a path; a path that is one sensor type's alone has some only where the type `exists`.

@@ -43,12 +43,15 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Listen`], [`ServiceError::Metrics`].
     pub fn bind(ports: Ports, config: Config) -> Result<Self, ServiceError> {
-        let address = config.listen;
+        let (address, surface) = (config.listen, config.surface);
         let listen = |source| ServiceError::Listen { address, source };
         let app = Data::new(App::new(ports, config.clone())?);
         let workers = config.workers.max(1);
         let server = HttpServer::new(move || {
-            Routes::new().app_data(Data::clone(&app)).wrap(from_fn(gate::pass)).configure(routes::configure)
+            Routes::new()
+                .app_data(Data::clone(&app))
+                .wrap(from_fn(gate::pass))
+                .configure(|cfg| routes::configure(cfg, surface))
         })
         .workers(workers)
         .worker_max_blocking_threads(PARSERS_PER_WORKER)

@@ -6,14 +6,15 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use domain::{Partition, Position, SensorId, Topic};
-use ports::{Committed, Consumer, Content, Delivery, ErrorKind, PortError, TopicKind};
+use ports::{Committed, Consumer, Content, Delivery, ErrorKind, Log, PortError, TopicKind};
+use registry::Registry;
 use tokio::sync::watch;
 
 use crate::{
     Config, Ports,
     effects::Effects,
     kind::Kind,
-    metrics::Metrics,
+    metrics::{Metrics, Progress},
     plan::{Plan, Planner},
     retry::{Failure, Retry},
     tails::Tails,
@@ -255,20 +256,20 @@ fn by_partition(deliveries: Vec<Delivery>) -> Vec<(Topic, Partition, Vec<Deliver
 pub(crate) const POLL_WAIT: Duration = Duration::from_millis(100);
 
 /// Keeps the counters in line with the log, for ever.
-pub(crate) async fn refresh(ports: Arc<Ports>, metrics: Metrics, interval: Duration) {
+pub(crate) async fn refresh(log: Arc<dyn Log>, registry: Registry, progress: Progress, interval: Duration) {
     loop {
-        let types = ports.registry.sensor_types();
+        let types = registry.sensor_types();
         let mut topics = Vec::new();
         for sensor_type in types {
             let topic = Topic::readings(&sensor_type.id);
             // A topic that can't be asked keeps what is known of it; the worker tells that the log is away.
-            let committed = ports.log.committed(GROUP, &topic).await;
-            if let (Ok(committed), Ok(extents)) = (committed, ports.log.extents(&topic).await) {
-                metrics.progress().refresh(&topic, sensor_type.number, &extents, &committed);
+            let committed = log.committed(GROUP, &topic).await;
+            if let (Ok(committed), Ok(extents)) = (committed, log.extents(&topic).await) {
+                progress.refresh(&topic, sensor_type.number, &extents, &committed);
             }
             topics.push(topic);
         }
-        metrics.progress().keep_only(&topics);
+        progress.keep_only(&topics);
         tokio::time::sleep(interval).await;
     }
 }

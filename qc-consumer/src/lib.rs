@@ -38,7 +38,7 @@ pub use status::Status;
 
 use crate::{
     consumer::{POLL_WAIT, Worker},
-    metrics::Metrics,
+    metrics::{Metrics, Progress},
     retry::{Failure, Retry, stopped},
 };
 
@@ -99,6 +99,22 @@ pub enum Error {
     Metrics(#[from] prometheus::Error),
 }
 
+/// Keeps the counters of promise 1 in line with the log, for ever: for a process that does not judge readings and is asked how far
+/// those who do are.
+///
+/// # Errors
+/// [`Error::Metrics`] where the metrics are registered already.
+pub async fn report_progress(
+    log: Arc<dyn Log>,
+    registry: Registry,
+    metrics: &prometheus::Registry,
+    interval: Duration,
+) -> Result<(), Error> {
+    let progress = Progress::register(metrics)?;
+    consumer::refresh(log, registry, progress, interval).await;
+    Ok(())
+}
+
 /// Judges readings until the stop signal: finishes the batch in hand, commits, returns.
 ///
 /// # Errors
@@ -113,7 +129,8 @@ pub async fn run(
     let ports = Arc::new(ports);
     // Both end with this function, because the set aborts its tasks when it is dropped.
     let mut companions = JoinSet::new();
-    companions.spawn(consumer::refresh(Arc::clone(&ports), metrics.clone(), config.refresh_interval));
+    let (log, registry, progress) = (Arc::clone(&ports.log), ports.registry.clone(), metrics.progress().clone());
+    companions.spawn(consumer::refresh(log, registry, progress, config.refresh_interval));
     let (store, registry, clock) = (Arc::clone(&ports.store), ports.registry.clone(), Arc::clone(&ports.clock));
     companions.spawn(retention::run(store, registry, clock, config.retention_interval));
     let retry = Retry { backoff: config.backoff, status: config.status.clone(), stop: stop.clone() };

@@ -60,14 +60,13 @@ impl Metrics {
         let dead_letters = Opts::new(DEAD_LETTERS, "Dead letters appended by this process");
         let flags = Opts::new(FLAGS, "Flags given by this process, by test");
         let metrics = Self {
-            progress: Progress::new()?,
+            progress: Progress::register(registry)?,
             freshness: HistogramVec::new(freshness.buckets(FRESHNESS_BUCKETS_S.to_vec()), &["topic"])?,
             dead_letters: IntCounterVec::new(dead_letters, &["topic"])?,
             batch: Histogram::with_opts(batch)?,
             write: Histogram::with_opts(write)?,
             flags: IntCounterVec::new(flags, &["sensor_type", "property", "test", "flag"])?,
         };
-        registry.register(Box::new(metrics.progress.clone()))?;
         registry.register(Box::new(metrics.freshness.clone()))?;
         registry.register(Box::new(metrics.dead_letters.clone()))?;
         registry.register(Box::new(metrics.batch.clone()))?;
@@ -195,9 +194,10 @@ struct Place {
 }
 
 impl Progress {
-    fn new() -> prometheus::Result<Self> {
+    /// Makes the counters and registers them.
+    pub(crate) fn register(registry: &prometheus::Registry) -> prometheus::Result<Self> {
         let processed = Opts::new(PROCESSED, "What became of the records of a topic, since it was made");
-        Ok(Self {
+        let progress = Self {
             places: Arc::default(),
             appended: IntCounterVec::new(
                 Opts::new(APPENDED, "Records the log took, since the topic was made"),
@@ -205,7 +205,9 @@ impl Progress {
             )?,
             processed: IntCounterVec::new(processed, &["topic", "outcome"])?,
             pending: IntGaugeVec::new(Opts::new(PENDING, "Records that are not processed yet"), &["topic"])?,
-        })
+        };
+        registry.register(Box::new(progress.clone()))?;
+        Ok(progress)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Topic, Places>> {

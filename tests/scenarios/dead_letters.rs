@@ -1,19 +1,17 @@
 //! Dead letters: what can't be processed is kept with its reason and can be replayed; where nothing went wrong there is none.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use domain::{Readings, SensorId, SensorTypeId, Timestamp, Topic, Value};
-use embedded::{Folder, Settings};
-use ports::{Batch, SystemClock};
+use ports::Batch;
 
-use crate::{folder, launch, samples::Sample};
+use crate::{folder, launch, samples::Sample, stack};
 
 /// A version of `emb` that no hub here has, as a newer one writes it that shares the log.
 const UNKNOWN_VERSION: u32 = 99;
 
-/// Appends a reading of a version that the hub does not know to the log of a folder that is not in use.
+/// Appends a reading of a version that the hub does not know to the log of a hub that is stopped.
 async fn append_unknown(data: &Path) {
-    let folder = Folder::open(data, Settings::default(), Arc::new(SystemClock)).expect("no hub uses it");
     let properties = crate::samples::PROPERTIES.map(|id| domain::PropertyId::parse(id).expect("an id"));
     let mut readings = Readings::new(properties.to_vec().into());
     let time = Timestamp::from_micros(1_486_566_000_000_000);
@@ -21,8 +19,7 @@ async fn append_unknown(data: &Path) {
     readings.push(SensorId::parse("emb3").expect("an id"), time, &values);
     let topic = Topic::readings(&SensorTypeId::parse("emb").expect("an id"));
     let batch = Batch::Readings { type_version: UNKNOWN_VERSION, readings };
-    folder.log().append(&topic, batch).await.expect("the log takes it");
-    folder.close().expect("all is synced");
+    stack::append(data, &topic, batch).await;
 }
 
 #[tokio::test]

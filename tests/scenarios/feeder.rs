@@ -29,7 +29,7 @@ fn lines() -> String {
 
 fn replay(feeder: &Path, hub: &str, folder: &Path) -> Child {
     let mut command = Command::new(feeder);
-    command.args(["replay", "--sensor", "emb3", "--hub", hub, "--speed", "1000000x"]).arg(folder.join("emb3.csv"));
+    command.args(["replay", "--sensor", "emb3", "--hub", hub, "--speed", "300000x"]).arg(folder.join("emb3.csv"));
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("the feeder starts")
 }

@@ -3,7 +3,10 @@
 use harness::{Answer, Hub};
 use serde_json::Value;
 
-use crate::{folder, launch, samples::Sample};
+use crate::{
+    folder, launch,
+    samples::{Sample, json_array},
+};
 
 /// The promise.
 const MEMORY_MAX: u64 = 512 << 20;
@@ -47,6 +50,7 @@ async fn bad_items_are_refused_by_name_and_the_good_ones_kept() {
         ("sec", reading("\"sec\":300.01", "\"sec\":1,\"sec\":1")),
         ("volts", reading("\"sec\":300.01", "\"volts\":1")),
     ];
+    let good_ones = 2 * bad.len() as u64;
     for (field, bad) in bad {
         let good = [1, 2].map(|hour| Sample::plain("emb3", hour, 1).json());
         let body = format!("[{},{bad},{}]", good[0], good[1]);
@@ -60,7 +64,7 @@ async fn bad_items_are_refused_by_name_and_the_good_ones_kept() {
         assert_refused(field, &alone);
         assert_eq!(alone.json()["rejected"][0]["field"], field);
     }
-    hub.processed("emb", 0).await;
+    hub.processed("emb", good_ones).await;
     let csv = String::from_utf8(hub.export("emb", "csv").await).expect("CSV is text");
     assert_eq!(csv.lines().count(), 3, "{csv}");
 }
@@ -121,6 +125,41 @@ async fn huge_bodies_and_bombs_are_refused_in_little_memory() {
     println!("peak memory: {} MiB", peak >> 20);
     assert!(peak < MEMORY_MAX, "{} MiB", peak >> 20);
     hub.post("/v1/readings/emb", "application/json", Sample::plain("emb3", 1, 1).json()).await.expect(202);
+}
+
+/// Readings of a body near the bound, whose bytes are half readings and half spaces.
+const LARGE_BODY_READINGS: u32 = 60_000;
+/// Posts of large bodies at once.
+const LARGE_BODIES: usize = 48;
+/// How often so many come at once.
+const LARGE_BODIES_ROUNDS: usize = 4;
+/// What a hub that has stored next to nothing may take of [`MEMORY_MAX`] for them; the rest is for what is known of sensors and readings.
+const LARGE_BODIES_MEMORY_MAX: u64 = 448 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_from_many_clients_at_once_are_held_in_little_memory() {
+    let data = folder();
+    let hub = launch(data.path()).start().await;
+    let samples: Vec<Sample> = (0..LARGE_BODY_READINGS).map(|n| Sample::plain("emb3", n % 1_000, n)).collect();
+    let mut body = json_array(&samples).into_bytes();
+    body.resize(16 << 20, b' ');
+    let body: &'static [u8] = Box::leak(body.into_boxed_slice());
+    for _ in 0..LARGE_BODIES_ROUNDS {
+        let post = || hub.request("POST", "/v1/readings/emb").header("content-type", "application/json");
+        let posts: Vec<_> = (0..LARGE_BODIES).map(|_| tokio::spawn(post().body(body).send())).collect();
+        let mut accepted = 0;
+        for post in posts {
+            // A hub may close the connection of a body that it has no room for while it is still on its way.
+            let Ok(answer) = post.await.expect("a post ends") else { continue };
+            let status = answer.status().as_u16();
+            assert!([202, 503].contains(&status), "{status}: {}", answer.text().await.unwrap_or_default());
+            accepted += usize::from(status == 202);
+        }
+        assert!(accepted > 0, "no large body was taken");
+    }
+    let peak = hub.memory_peak_bytes();
+    println!("peak memory: {} MiB", peak >> 20);
+    assert!(peak < LARGE_BODIES_MEMORY_MAX, "{} MiB", peak >> 20);
 }
 
 /// A gigabyte of spaces, compressed.

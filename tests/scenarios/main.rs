@@ -1,4 +1,4 @@
-//! Scenarios: what must hold whatever happens, on the real program and over HTTP.
+//! Scenarios on the embedded stack: what must hold whatever happens, on the real program and over HTTP.
 
 mod arrival;
 mod backup;
@@ -11,24 +11,17 @@ mod disks;
 mod feeder;
 mod hostile_input;
 mod kill_nine;
+mod load;
 mod operations;
 mod readme;
 mod real_data;
 mod samples;
 mod sensor_types;
+#[path = "stack/embedded.rs"]
+mod stack;
 mod stopping;
 
-use std::path::Path;
-
-use harness::Launch;
-
-/// The program under test.
-const IOT_HUB: &str = env!("CARGO_BIN_EXE_iot-hub");
-
-/// How to start a hub over a data folder.
-fn launch(data: &Path) -> Launch {
-    Launch::new(IOT_HUB, data)
-}
+use stack::{IOT_HUB, launch};
 
 /// A temporary folder.
 fn folder() -> tempfile::TempDir {

@@ -44,6 +44,12 @@ fn steps(block: &str) -> Vec<Step> {
     steps
 }
 
+/// How many readings of `emb` a command says that it had accepted.
+fn accepted(step: &Step) -> u64 {
+    let count = step.output.strip_prefix("{\"accepted\":").and_then(|rest| rest.split(',').next()?.parse().ok());
+    count.filter(|_| step.command.contains("/v1/readings/emb")).unwrap_or_default()
+}
+
 async fn run(step: &Step, hub: &Hub, folder: &Path) {
     let command = step.command.replace(README_URL, &hub.url(""));
     let output = Command::new("bash").args(["-c", &command]).current_dir(folder).output().expect("bash is there");
@@ -52,7 +58,6 @@ async fn run(step: &Step, hub: &Hub, folder: &Path) {
     if !step.output.is_empty() {
         assert_eq!(said.trim(), step.output.trim(), "{command}");
     }
-    hub.processed("emb", 0).await;
 }
 
 #[tokio::test]
@@ -66,9 +71,13 @@ async fn tour_of_the_readme_prints_what_it_says() {
     let readme = readme();
     let steps: Vec<Step> = blocks(&readme, "console").into_iter().flat_map(steps).collect();
     assert!(steps.len() > 5, "the tour is gone");
+    let mut appended = 0;
     for step in &steps {
         run(step, &hub, files.path()).await;
+        appended += accepted(step);
+        hub.processed("emb", appended).await;
     }
+    assert!(appended > 3, "the tour posts readings");
 }
 
 #[tokio::test]

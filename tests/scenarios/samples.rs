@@ -58,6 +58,11 @@ pub fn hour_of(hour: u32) -> String {
     format!("{year}-{:02}-{:02}T{hour:02}:00:00Z", day / 28 + 1, day % 28 + 1)
 }
 
+/// The minute `minute` since the start of 2020, as a phenomenon time.
+pub fn minute_of(minute: u32) -> String {
+    hour_of(minute / 60).replacen(":00:", &format!(":{:02}:", minute % 60), 1)
+}
+
 /// Readings as a JSON array.
 pub fn json_array(samples: &[Sample]) -> String {
     let items: Vec<String> = samples.iter().map(Sample::json).collect();

@@ -107,6 +107,10 @@ impl Span {
     pub fn contains(self, number: f64) -> bool {
         self.0 <= number && number <= self.1
     }
+
+    fn is_ordered(self) -> bool {
+        self.0.is_finite() && self.1.is_finite() && self.0 <= self.1
+    }
 }
 
 /// How a type's CSV files look.
@@ -264,22 +268,14 @@ impl ObservedProperty {
             faults.unless(positive, key("resolution"), resolution, "a positive number");
         }
         let Some(range) = self.gross_range else { return };
-        for (name, span) in [("fail", Some(range.fail)), ("suspect", range.suspect)] {
-            let Some(span) = span else { continue };
-            let ordered = span.0.is_finite() && span.1.is_finite() && span.0 <= span.1;
-            faults.unless(
-                ordered,
-                key(&format!("gross_range.{name}")),
-                format!("[{}, {}]", span.0, span.1),
-                "[low, high] with low <= high",
-            );
-            let within = range.fail.contains(span.0) && range.fail.contains(span.1);
-            faults.unless(
-                within,
-                key(&format!("gross_range.{name}")),
-                format!("[{}, {}]", span.0, span.1),
-                "within the fail span",
-            );
+        let shown = |span: Span| format!("[{}, {}]", span.0, span.1);
+        let order = "[low, high] with low <= high";
+        faults.unless(range.fail.is_ordered(), key("gross_range.fail"), shown(range.fail), order);
+        let Some(suspect) = range.suspect else { return };
+        faults.unless(suspect.is_ordered(), key("gross_range.suspect"), shown(suspect), order);
+        if range.fail.is_ordered() && suspect.is_ordered() {
+            let within = range.fail.contains(suspect.0) && range.fail.contains(suspect.1);
+            faults.unless(within, key("gross_range.suspect"), shown(suspect), "within the fail span");
         }
     }
 }
@@ -386,5 +382,30 @@ mod tests {
         let range = GrossRange { fail: Span(5.0, 100_000.0), suspect: Some(Span(-0.5, 0.25)) };
         let written = serde_json::to_string(&range).expect("it can be written");
         assert_eq!(written, r#"{"fail":[5,100000],"suspect":[-0.5,0.25]}"#);
+    }
+
+    #[test]
+    fn each_fault_of_a_gross_range_is_named_once_where_it_is() {
+        let faults = |fail, suspect| {
+            let id = PropertyId::parse("ph").expect("an id");
+            let gross_range = Some(GrossRange { fail, suspect: Some(suspect) });
+            let property = ObservedProperty {
+                id,
+                name: String::new(),
+                unit: "[pH]".to_owned(),
+                gross_range,
+                required: true,
+                resolution: None,
+                qc: QualityControl::default(),
+            };
+            let mut faults = Faults::default();
+            property.check(&mut faults);
+            faults.0.into_iter().map(|fault| (fault.key, fault.value)).collect::<Vec<_>>()
+        };
+        let at = |span: &str, value: &str| vec![(format!("properties.ph.gross_range.{span}"), value.to_owned())];
+        assert_eq!(faults(Span(1.0, 13.0), Span(6.0, 9.0)), []);
+        assert_eq!(faults(Span(5.0, 1.0), Span(6.0, 9.0)), at("fail", "[5, 1]"));
+        assert_eq!(faults(Span(1.0, 13.0), Span(9.0, 6.0)), at("suspect", "[9, 6]"));
+        assert_eq!(faults(Span(1.0, 13.0), Span(6.0, 14.0)), at("suspect", "[6, 14]"));
     }
 }

@@ -86,7 +86,7 @@ pub enum OpenError {
         found: String,
     },
     /// It can't be written.
-    #[error("data folder `{path}` can't be written: {source}")]
+    #[error("data folder `{path}` can't be written")]
     NotWritable {
         /// The folder.
         path: PathBuf,
@@ -94,7 +94,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// What it holds can't be trusted.
-    #[error("data folder `{path}` is damaged: {source}; restore a backup, or look at it with `iot-hub check`")]
+    #[error("data folder `{path}` is damaged; restore a backup, or look at it with `iot-hub check`")]
     Damaged {
         /// The folder.
         path: PathBuf,

@@ -7,8 +7,10 @@ use toml::Value;
 
 use crate::{
     backup, check,
-    config::{Config, DEFAULT_TOML, Layers},
-    demo, serve,
+    config::{Config, DEFAULT_TOML, Layers, text_of},
+    demo, exit,
+    hub::{self, Services},
+    service::Flags,
 };
 
 const EXAMPLES: &str = "\
@@ -21,7 +23,7 @@ Examples:
 /// A scientific IoT data platform: readings in over REST, kept durably, quality-controlled, and out again to scientists.
 #[derive(Debug, Parser)]
 #[command(name = "iot-hub", version, arg_required_else_help = true, after_help = EXAMPLES)]
-pub struct Arguments {
+struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -59,18 +61,8 @@ struct Serve {
     /// The data folder; made where it is missing
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Address and port of the REST API; port 0 takes any free one [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR")]
-    listen: Option<String>,
-    /// A folder of sensor types, one TOML file each, beside the built-in ones
-    #[arg(long, value_name = "DIR")]
-    sensor_types: Option<PathBuf>,
-    /// A configuration file; `iot-hub config` prints one with every key
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Take requests from other machines, although there are no access keys: whoever reaches the port reads and writes
-    #[arg(long)]
-    allow_anonymous: bool,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 const DEMO_EXAMPLES: &str = "\
@@ -123,13 +115,14 @@ struct ConfigFile {
     file: Option<PathBuf>,
 }
 
-/// Does what the command line says.
-///
-/// # Errors
-/// Whatever kept the command from being done, in words for the person at the terminal.
-pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+/// Runs the program `iot-hub`: does what its command line says.
+pub fn main() -> ExitCode {
+    exit("iot-hub", run(Arguments::parse()))
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
-        Command::Serve(flags) => serve::run(&Config::validate(serve_layers(flags)?)?).map(|()| ExitCode::SUCCESS),
+        Command::Serve(flags) => serve(flags).map(|()| ExitCode::SUCCESS),
         Command::Demo(flags) => demo::run(flags.listen).map(|()| ExitCode::SUCCESS),
         Command::Check(flags) => check::run(&flags.data),
         Command::Backup(flags) => backup::run(&flags.data, &flags.to).map(|()| ExitCode::SUCCESS),
@@ -137,26 +130,12 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn serve_layers(flags: Serve) -> anyhow::Result<Layers> {
-    let mut layers = Layers::defaults();
-    if let Some(file) = &flags.config {
-        layers.add_file(file);
+fn serve(serve: Serve) -> anyhow::Result<()> {
+    let mut layers = serve.flags.layers()?;
+    if let Some(data) = serve.data {
+        layers.add_flag("data.folder", Value::String(text_of(data)?), "--data");
     }
-    layers.add_environment(environment());
-    let texts = [
-        ("data.folder", "--data", flags.data.map(text_of).transpose()?),
-        ("http.listen", "--listen", flags.listen),
-        ("registry.sensor_types", "--sensor-types", flags.sensor_types.map(text_of).transpose()?),
-    ];
-    for (key, flag, text) in texts {
-        if let Some(text) = text {
-            layers.add_flag(key, Value::String(text), flag);
-        }
-    }
-    if flags.allow_anonymous {
-        layers.add_flag("http.allow_anonymous", Value::Boolean(true), "--allow-anonymous");
-    }
-    Ok(layers)
+    hub::run(&Config::validate(layers)?, Services::All)
 }
 
 fn print_config(file: Option<PathBuf>) -> anyhow::Result<()> {
@@ -166,7 +145,7 @@ fn print_config(file: Option<PathBuf>) -> anyhow::Result<()> {
     };
     let mut layers = Layers::defaults();
     layers.add_file(&file);
-    layers.add_environment(environment());
+    layers.add_environment();
     let values: Vec<String> =
         layers.iter().map(|(key, given)| format!("{key} = {}  # {}", given.value, given.source)).collect();
     if layers.is_empty("data.folder") {
@@ -175,15 +154,4 @@ fn print_config(file: Option<PathBuf>) -> anyhow::Result<()> {
     Config::validate(layers)?;
     println!("{}", values.join("\n"));
     Ok(())
-}
-
-/// The environment, without variables that are no text: none of ours is.
-fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-}
-
-fn text_of(path: PathBuf) -> anyhow::Result<String> {
-    path.into_os_string()
-        .into_string()
-        .map_err(|path| anyhow::anyhow!("path `{}` is not UTF-8; choose another name", path.display()))
 }

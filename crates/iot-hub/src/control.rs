@@ -23,7 +23,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{backup::check_target, data_folder, signals::stopped};
+use crate::{address_file, backup::check_target, signals::stopped};
 
 /// Name of the socket in the data folder.
 const SOCKET: &str = "control.sock";
@@ -158,7 +158,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        data_folder::remove(&self.path);
+        address_file::remove(&self.path);
     }
 }
 

@@ -12,7 +12,8 @@ use toml::Value;
 
 use crate::{
     config::{Config, Layers},
-    logging, serve, signals,
+    hub::{self, Services},
+    logging, signals,
 };
 
 /// How many boreholes.
@@ -36,10 +37,10 @@ pub fn run(listen: SocketAddr) -> anyhow::Result<()> {
     let config = config(&folder, listen)?;
     logging::start(&config.tracing);
     println!("IoT-Hub demo: starting over {}", folder.path().display());
-    let result = serve::block_on(async {
+    let result = hub::block_on(async {
         let stop = signals::listen()?;
         let (started, address) = oneshot::channel();
-        let hub = serve::hub(&config, stop.clone(), |address| {
+        let hub = hub::run_until(&config, Services::All, stop.clone(), |address| {
             let _ = started.send(address);
         });
         tokio::try_join!(hub, feed(address, stop)).map(drop)

@@ -226,7 +226,8 @@ pub trait Reader: Send {
 
 /// A member of a group that shares the partitions of its topics.
 ///
-/// Each partition is with one member at a time. A partition new to this member starts at the group's committed position.
+/// Each partition is with one member at a time. A partition new to this member starts at the group's committed position. Members
+/// work side by side: while a group shares out its partitions, what is asked of one may wait until the others were polled or dropped.
 #[async_trait]
 pub trait Consumer: Send {
     /// Sets the topics this member works on; unknown topics are joined when they appear.

@@ -114,7 +114,8 @@ pub async fn run(options: Options) -> anyhow::Result<Summary> {
     }
     let progress = Progress::new(bytes_total, options.quiet);
     let endpoint = Endpoint::parse(&options.hub)?;
-    let mut hub = Hub::new(endpoint, FIRST_CONTACT_PATIENCE, options.stop.clone())?.with_notice(progress.notice());
+    let patience = FIRST_CONTACT_PATIENCE.min(options.give_up_after);
+    let mut hub = Hub::new(endpoint, patience, options.stop.clone())?.with_notice(progress.notice());
     let Some(sensor_type) = find_type(&mut hub, &options, &progress).await? else { return Ok(Summary::default()) };
     hub.set_give_up_after(options.give_up_after);
 

@@ -145,21 +145,24 @@ impl MetricsWatch {
         Ok(metrics)
     }
 
-    /// Polls until nothing is pending; returns what the topic said then and at what moment.
+    /// Polls until `accepted` readings are processed since the beginning and nothing is pending; returns what the topic said then
+    /// and at what moment. Nothing pending is not enough: a hub may count what it accepted a moment later.
     ///
     /// # Errors
     ///
-    /// When something is still pending after `timeout`, or the hub does not answer.
-    pub async fn settle(&mut self, timeout: Duration) -> anyhow::Result<(TopicMetrics, Instant)> {
+    /// When that is not so after `timeout`, or the hub does not answer.
+    pub async fn settle(&mut self, accepted: u64, timeout: Duration) -> anyhow::Result<(TopicMetrics, Instant)> {
         let began = Instant::now();
         loop {
             let metrics = self.poll().await?;
-            if metrics.pending == 0 {
+            let processed = metrics.all_processed_since(&self.before);
+            if metrics.pending == 0 && processed >= accepted {
                 return Ok((metrics, Instant::now()));
             }
             if began.elapsed() > timeout {
+                let pending = metrics.pending.max(accepted.saturating_sub(processed));
                 let patience = humantime::format_duration(timeout);
-                bail!("`{}` readings are still pending {patience} after the last one was accepted", metrics.pending);
+                bail!("`{pending}` readings are still pending {patience} after the last one was accepted");
             }
             tokio::time::sleep(SETTLE_POLL_INTERVAL).await;
         }

@@ -123,7 +123,8 @@ impl Simulation {
             return Err("stopped".to_owned());
         }
         let metrics = self.metrics.as_mut().map_err(|problem| problem.clone())?;
-        let settled = metrics.settle(self.options.settle_timeout).await;
+        let accepted = self.counters.accepted.load(Ordering::Relaxed);
+        let settled = metrics.settle(accepted, self.options.settle_timeout).await;
         let (after, settled_at) = settled.map_err(|error| format!("{error:#}"))?;
         let before = metrics.before();
         let stored = after.processed_since(before, "stored");

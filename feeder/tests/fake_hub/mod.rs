@@ -43,6 +43,8 @@ struct Inner {
     dialect: &'static str,
     requests: Vec<Seen>,
     kept: Vec<Seen>,
+    /// Readings kept at the last look at the metrics: what the next one is told.
+    stored: usize,
 }
 
 /// A running fake hub; it ends with the test's process.
@@ -223,8 +225,11 @@ fn answer_other(request: &Seen, inner: &Mutex<Inner>, writer: &mut TcpStream) ->
         return answer(writer, 200, "", &format!(r#"{{"id":"x","sensor_type":"{sensor_type}"}}"#));
     }
     if path == "/metrics" {
-        let stored: usize =
-            inner.lock().expect("lock").kept.iter().map(|post| post.body.matches("sensor_id").count()).sum();
+        let stored = {
+            let mut inner = inner.lock().expect("lock");
+            let kept = inner.kept.iter().map(|post| post.body.matches("sensor_id").count()).sum();
+            std::mem::replace(&mut inner.stored, kept)
+        };
         let topic = "topic=\"readings.power\"";
         let text = format!(
             "iot_hub_readings_pending{{{topic}}} 0\niot_hub_readings_processed_total{{{topic},outcome=\"stored\"}} {stored}\n"

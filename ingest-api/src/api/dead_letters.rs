@@ -21,6 +21,8 @@ const REPETITION_DISTANCE_MAX: u64 = 65_536;
 const PAGE_SIZE_BYTES: usize = 4 * 1024 * 1024;
 /// Dead letters read at once.
 const READ_MAX: usize = 1_000;
+/// How long the log may take to deliver what it says it holds.
+const READ_WAIT_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +107,8 @@ async fn page(app: &App, start: u64, limit: usize) -> Result<(Vec<Item>, Option<
 /// Reads the topic of the dead letters from a position to where it ended when it was opened.
 struct Letters {
     reader: Box<dyn Reader>,
+    /// Position behind the last letter read.
+    next: u64,
     end: u64,
     ready: std::vec::IntoIter<(u64, Document)>,
 }
@@ -117,12 +121,13 @@ impl Letters {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             extents => extents?,
         };
-        let end = extents.first().map_or(0, |extent| extent.end.0);
+        let (start, end) = extents.first().map_or((0, 0), |extent| (extent.start.0, extent.end.0));
+        let from = from.max(start);
         if from >= end {
             return Ok(None);
         }
         let reader = app.ports.log.reader(&topic, Partition(0), Position(from)).await?;
-        Ok(Some(Self { reader, end, ready: Vec::new().into_iter() }))
+        Ok(Some(Self { reader, next: from, end, ready: Vec::new().into_iter() }))
     }
 
     async fn next(&mut self) -> Result<Option<(u64, Document)>, PortError> {
@@ -130,10 +135,15 @@ impl Letters {
             if let Some((position, document)) = self.ready.next() {
                 return Ok((position < self.end).then_some((position, document)));
             }
-            let deliveries = self.reader.next(READ_MAX, Duration::ZERO).await?;
-            if deliveries.is_empty() {
+            if self.next >= self.end {
                 return Ok(None);
             }
+            let deliveries = self.reader.next(READ_MAX, READ_WAIT_MAX).await?;
+            let Some(last) = deliveries.last() else {
+                let message = format!("the log has not delivered the dead letters from `{}` on in time", self.next);
+                return Err(PortError::new(ErrorKind::Unavailable, message));
+            };
+            self.next = last.next_position().0;
             let mut ready = Vec::new();
             for delivery in deliveries {
                 if let Content::Documents(documents) = delivery.content {

@@ -15,10 +15,8 @@ use actix_web::{
 
 /// Adds the routes of this module. Each takes its own methods and leaves the others of its path to the routes behind it.
 pub fn configure(cfg: &mut ServiceConfig) {
+    configure_health(cfg);
     get(cfg, "/", health::root);
-    get(cfg, "/health/live", health::live);
-    get(cfg, "/health/ready", health::ready);
-    get(cfg, "/metrics", health::metrics);
     cfg.route("/v1/readings/{sensor_type}", route().guard(Post()).to(readings::post));
     cfg.route("/v1/readings/{sensor_type}", route().guard(Delete()).to(readings::delete));
     get(cfg, "/v1/sensor-types", sensor_types::list);
@@ -32,6 +30,13 @@ pub fn configure(cfg: &mut ServiceConfig) {
     get(cfg, "/v1/dead-letters/{id}", dead_letters::get);
     cfg.route("/v1/dead-letters/{id}/replay", route().guard(Post()).to(dead_letters::replay));
     cfg.route("/{sensor_type}", route().guard(Post()).to(readings::post_lines));
+}
+
+/// Adds the routes that say how the process is.
+pub fn configure_health(cfg: &mut ServiceConfig) {
+    get(cfg, "/health/live", health::live);
+    get(cfg, "/health/ready", health::ready);
+    get(cfg, "/metrics", health::metrics);
 }
 
 fn get<F, Args>(cfg: &mut ServiceConfig, path: &str, handler: F)

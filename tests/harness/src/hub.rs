@@ -1,43 +1,60 @@
-//! A hub under test: the real program over a data folder, on a free port.
+//! A hub under test: the real programs over a data folder or real servers, on free ports.
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    process::ExitStatus,
     time::{Duration, Instant},
 };
 
 use reqwest::{Client, RequestBuilder};
-use tempfile::TempDir;
 
 use crate::{
     Answer, Metrics,
     answer::{client, request, send},
+    process::{Process, Program},
     wait_for,
 };
 
-/// How long a hub may take to start or to stop.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long quality control may take for what is pending.
 const PROCESS_TIMEOUT: Duration = Duration::from_secs(120);
+/// What each program is told where nobody says otherwise: any free port of loopback.
+const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
 
 /// How to start a hub.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    binary: PathBuf,
+    stack: Stack,
     data: PathBuf,
     flags: Vec<OsString>,
     environment: Vec<(String, String)>,
 }
 
+/// Which programs a hub is.
+#[derive(Debug, Clone)]
+enum Stack {
+    /// One program over a data folder.
+    Embedded(PathBuf),
+    /// A program for each service, the one with the REST API first, over servers that the configuration names.
+    Distributed(Vec<PathBuf>),
+}
+
 impl Launch {
-    /// The program over a data folder, on a free port of loopback.
+    /// The program with every service over a data folder, on a free port of loopback.
     pub fn new(binary: impl Into<PathBuf>, data: impl Into<PathBuf>) -> Self {
-        Self { binary: binary.into(), data: data.into(), flags: Vec::new(), environment: Vec::new() }
+        Self::of(Stack::Embedded(binary.into()), data.into())
     }
 
-    /// The same with a further flag of `serve`.
+    /// The programs of the distributed stack, the one with the REST API first; their addresses stand in a folder.
+    pub fn distributed(binaries: &[&str], folder: impl Into<PathBuf>) -> Self {
+        Self::of(Stack::Distributed(binaries.iter().map(PathBuf::from).collect()), folder.into())
+    }
+
+    fn of(stack: Stack, data: PathBuf) -> Self {
+        Self { stack, data, flags: Vec::new(), environment: Vec::new() }
+    }
+
+    /// The same with a further flag of the program with the REST API.
     #[must_use]
     pub fn flag(mut self, flag: impl AsRef<OsStr>) -> Self {
         self.flags.push(flag.as_ref().to_owned());
@@ -56,9 +73,7 @@ impl Launch {
     /// # Panics
     /// With what it said, where it ends instead.
     pub async fn start(self) -> Hub {
-        let said = tempfile::tempdir().expect("a temporary folder");
-        let process = self.spawn(&said.path().join("0"));
-        let mut hub = Hub { launch: self, process, address: String::new(), said, starts: 1, client: client() };
+        let mut hub = self.spawn();
         hub.wait_until_it_listens().await;
         hub
     }
@@ -68,34 +83,58 @@ impl Launch {
     /// # Panics
     /// Where it panics or says nothing.
     pub async fn try_start(self) -> Option<Hub> {
-        let said = tempfile::tempdir().expect("a temporary folder");
-        let said_file = said.path().join("0");
-        let process = self.spawn(&said_file);
-        let mut hub = Hub { launch: self, process, address: String::new(), said, starts: 1, client: client() };
-        let Err(ended) = hub.wait_for_address().await else { return Some(hub) };
+        let mut hub = self.spawn();
+        let Err(ended) = hub.wait_for_addresses().await else { return Some(hub) };
         let said = hub.said();
         assert!(ended.code() == Some(1) && said.contains("iot-hub:") && !said.contains("panicked"), "{ended}:\n{said}");
         println!("refused: {}", said.lines().last().unwrap_or_default());
         None
     }
 
-    fn spawn(&self, said: &Path) -> Child {
-        let _ = fs::remove_file(self.data.join("address"));
-        let said = File::create(said).expect("a file for what the hub says");
-        let mut command = Command::new(&self.binary);
-        command.arg("serve").arg("--data").arg(&self.data);
-        if !self.flags.iter().any(|flag| flag == "--listen") {
-            command.args(["--listen", "127.0.0.1:0"]);
+    fn spawn(self) -> Hub {
+        let processes = self.programs().into_iter().map(Process::start).collect();
+        Hub { data: self.data, processes, addresses: Vec::new(), client: client() }
+    }
+
+    fn programs(&self) -> Vec<Program> {
+        let listens = self.flags.iter().any(|flag| flag == "--listen");
+        let with_listen = |mut arguments: Vec<OsString>, listens: bool| {
+            if !listens {
+                arguments.extend(LISTEN.map(OsString::from));
+            }
+            arguments
+        };
+        let environment = self.environment.clone();
+        match &self.stack {
+            Stack::Embedded(binary) => {
+                let mut arguments: Vec<OsString> = ["serve", "--data"].map(OsString::from).to_vec();
+                arguments.push(self.data.clone().into());
+                let arguments = [with_listen(arguments, listens), self.flags.clone()].concat();
+                let address_file = self.data.join("address");
+                vec![Program { binary: binary.clone(), arguments, environment, address_file }]
+            }
+            Stack::Distributed(binaries) => {
+                let program = |(index, binary): (usize, &PathBuf)| {
+                    let address_file = self.data.join(format!("address-{index}"));
+                    let mut environment = environment.clone();
+                    environment
+                        .push(("IOT_HUB_HTTP__ADDRESS_FILE".to_owned(), address_file.to_string_lossy().into_owned()));
+                    let arguments = match index {
+                        0 => with_listen(self.flags.clone(), listens),
+                        _ => with_listen(Vec::new(), false),
+                    };
+                    Program { binary: binary.clone(), arguments, environment, address_file }
+                };
+                binaries.iter().enumerate().map(program).collect()
+            }
         }
-        command.args(&self.flags).envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).spawn().expect("the program starts")
     }
 }
 
 /// How a hub ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit status.
+    /// Its exit status; of several programs, that of the first that failed.
     pub status: ExitStatus,
     /// How long that took.
     pub took: Duration,
@@ -104,43 +143,40 @@ pub struct Ended {
 /// A running (or killed) hub; killed with this value.
 #[derive(Debug)]
 pub struct Hub {
-    launch: Launch,
-    process: Child,
-    address: String,
-    said: TempDir,
-    starts: usize,
+    data: PathBuf,
+    processes: Vec<Process>,
+    /// Of each program, the one with the REST API first.
+    addresses: Vec<String>,
     client: Client,
 }
 
 impl Hub {
     /// The data folder.
     pub fn data(&self) -> &Path {
-        &self.launch.data
+        &self.data
     }
 
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("http://{}{path}", self.address())
     }
 
     /// The address and port it listens on.
     pub fn address(&self) -> &str {
-        &self.address
+        self.addresses.first().map_or("", String::as_str)
     }
 
     /// What it has said on standard error since its last start.
     pub fn said(&self) -> String {
-        fs::read_to_string(self.said_file()).unwrap_or_default()
+        self.processes.iter().map(Process::said).collect()
     }
 
-    /// The most memory it has used since its last start, in bytes.
+    /// The most memory that a program of it has used since its last start, in bytes.
     ///
     /// # Panics
     /// Where the system does not say.
     pub fn memory_peak_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("a process has a status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the peak is in it");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") * 1024
+        self.processes.iter().map(Process::memory_peak_bytes).max().unwrap_or_default()
     }
 
     /// A request to build on.
@@ -196,6 +232,16 @@ impl Hub {
         send(request).await.unwrap_or_else(|error| panic!("{error:?}; the hub said:\n{}", self.said()))
     }
 
+    /// What every program of it says of itself to Prometheus.
+    pub async fn metrics_of_all(&self) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        for address in &self.addresses {
+            let request = request(&self.client, "GET", format!("http://{address}/metrics"));
+            answers.push(self.answer(request).await.expect(200));
+        }
+        answers
+    }
+
     /// The metrics now.
     pub async fn metrics(&self) -> Metrics {
         Metrics::parse(&self.get("/metrics").await.expect(200).text())
@@ -232,14 +278,33 @@ impl Hub {
 
     /// Kills it without warning.
     pub fn kill(&mut self) {
-        self.process.kill().expect("it runs, or has been waited for");
-        self.process.wait().expect("it was started here");
+        self.processes.iter_mut().for_each(Process::kill);
+    }
+
+    /// Kills one of its programs without warning.
+    ///
+    /// # Panics
+    /// Where it has none of that name.
+    pub fn kill_program(&mut self, name: &str) {
+        self.program(name).kill();
+    }
+
+    /// Starts a program again that was killed.
+    ///
+    /// # Panics
+    /// Where it has none of that name, or that does not listen.
+    pub async fn restart_program(&mut self, name: &str) {
+        self.program(name).start_again();
+        self.wait_until_it_listens().await;
+    }
+
+    fn program(&mut self, name: &str) -> &mut Process {
+        self.processes.iter_mut().find(|process| process.name() == name).expect("a program of the hub")
     }
 
     /// Sends it a signal by name, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "can't send SIG{name}");
+        self.processes.iter().for_each(|process| process.signal(name));
     }
 
     /// Asks it to stop, and waits until it has.
@@ -252,62 +317,32 @@ impl Hub {
 
     /// Waits until it has ended by itself.
     pub async fn wait_until_it_ends(&mut self) -> ExitStatus {
-        wait_for("the end of the hub", START_TIMEOUT, async || {
-            self.process.try_wait().expect("it was started here").ok_or_else(|| "running".to_owned())
-        })
-        .await
+        let mut statuses = Vec::new();
+        for process in &mut self.processes {
+            statuses.push(process.end().await);
+        }
+        let failed = statuses.iter().find(|status| !status.success());
+        *failed.unwrap_or(&statuses[0])
     }
 
     /// Starts it again over the same data folder.
     pub async fn restart(&mut self) {
-        self.starts += 1;
-        self.process = self.launch.spawn(&self.said_file());
+        self.processes.iter_mut().for_each(Process::start_again);
         self.wait_until_it_listens().await;
     }
 
-    fn said_file(&self) -> PathBuf {
-        self.said.path().join((self.starts - 1).to_string())
-    }
-
     async fn wait_until_it_listens(&mut self) {
-        if let Err(status) = self.wait_for_address().await {
+        if let Err(status) = self.wait_for_addresses().await {
             panic!("the hub ended with {status}:\n{}", self.said());
         }
     }
 
-    /// Waits for the address; an error where the hub ends instead.
-    async fn wait_for_address(&mut self) -> Result<(), ExitStatus> {
-        let (file, said) = (self.launch.data.join("address"), self.said_file());
-        let process = &mut self.process;
-        let address = wait_for("the address of the hub", START_TIMEOUT, async || {
-            if let Some(status) = process.try_wait().expect("it was started here") {
-                return Ok(Err(status));
-            }
-            let address = fs::read_to_string(&file).map(|text| Ok(text.trim().to_owned()));
-            address.map_err(|error| format!("{error}\n{}", fs::read_to_string(&said).unwrap_or_default()))
-        });
-        self.address = address.await?;
+    /// Waits until every program listens; an error where one ends instead.
+    async fn wait_for_addresses(&mut self) -> Result<(), ExitStatus> {
+        self.addresses.clear();
+        for process in &mut self.processes {
+            self.addresses.push(process.address().await?);
+        }
         Ok(())
     }
-}
-
-impl Drop for Hub {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        if std::thread::panicking() {
-            eprintln!("the hub said:\n{}", self.said());
-        }
-    }
-}
-
-/// Runs a program to its end and answers with its status and what it said.
-///
-/// # Panics
-/// Where it does not start.
-pub fn run_to_end(binary: impl AsRef<OsStr>, arguments: &[&OsStr]) -> (Option<i32>, String) {
-    let output: Output =
-        Command::new(binary).args(arguments).stdin(Stdio::null()).output().expect("the program starts");
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    (output.status.code(), said.concat())
 }

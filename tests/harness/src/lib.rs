@@ -9,14 +9,16 @@ mod feeder;
 mod hub;
 mod metrics;
 mod model;
+mod process;
 mod seed;
 mod wait;
 
 pub use answer::Answer;
 pub use disk::{SmallDisk, can_mount};
 pub use feeder::feeder_binary;
-pub use hub::{Ended, Hub, Launch, run_to_end};
+pub use hub::{Ended, Hub, Launch};
 pub use metrics::Metrics;
 pub use model::{Model, Row};
+pub use process::run_to_end;
 pub use seed::seeded;
 pub use wait::{a_moment, wait_for};

@@ -12,19 +12,33 @@ use crate::workspace::{assert_none, read, root};
 const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("checks", &["domain"]),
+    ("detect", &[]),
     ("ports", &["domain"]),
     ("embedded", &["domain", "ports"]),
+    ("distributed", &["domain", "ports"]),
+    ("backends", &["ports", "embedded", "distributed"]),
     ("registry", &["domain", "ports"]),
     ("ingest-api", &["domain", "ports", "registry"]),
     ("qc-consumer", &["domain", "checks", "ports", "registry"]),
+    ("ad-jobs", &["domain", "detect"]),
     ("feeder", &[]),
-    ("iot-hub", &["domain", "ports", "embedded", "registry", "ingest-api", "qc-consumer", "feeder"]),
+    (
+        "iot-hub",
+        &["domain", "ports", "embedded", "distributed", "backends", "registry", "ingest-api", "qc-consumer", "feeder"],
+    ),
+    ("services", &["iot-hub"]),
     ("harness", &[]),
+    ("compose", &["distributed", "domain", "harness", "ports", "registry", "servers"]),
+    ("servers", &[]),
     ("tidy", &[]),
 ];
 
-/// What tests may know beyond that: a crate itself with other features, and the harness where the binary is built.
-const ARROWS_OF_TESTS: &[(&str, &str)] = &[("iot-hub", "harness")];
+/// What tests may know beyond that: a crate itself with other features, the harness where the binary is built, and real servers.
+const ARROWS_OF_TESTS: &[(&str, &[&str])] = &[
+    ("iot-hub", &["harness"]),
+    ("services", &["harness", "servers", "distributed", "registry", "feeder", "domain", "ports"]),
+    ("distributed", &["servers"]),
+];
 
 fn metadata() -> Metadata {
     let manifest = root().join("Cargo.toml");
@@ -33,8 +47,8 @@ fn metadata() -> Metadata {
 
 fn is_allowed(from: &str, to: &str, kind: DependencyKind) -> bool {
     let known = ARROWS.iter().find(|(name, _)| *name == from).is_some_and(|(_, targets)| targets.contains(&to));
-    let of_tests = kind == DependencyKind::Development && (from == to || ARROWS_OF_TESTS.contains(&(from, to)));
-    known || of_tests
+    let of_tests = ARROWS_OF_TESTS.iter().any(|(name, targets)| *name == from && targets.contains(&to));
+    known || kind == DependencyKind::Development && (from == to || of_tests)
 }
 
 #[test]
@@ -93,9 +107,24 @@ fn sources_are_the_public_registry_and_nothing_banned_is_built() {
         if !registries.iter().any(|registry| registry.as_str() == Some(address)) {
             faults.push(format!("`{}`: source `{source}` is not in deny.toml", package.name));
         }
-        if banned.iter().any(|ban| ban["name"].as_str() == Some(package.name.as_str())) {
-            faults.push(format!("`{}` is banned in deny.toml", package.name));
+        let bans = banned.iter().filter(|ban| ban["name"].as_str() == Some(package.name.as_str()));
+        for ban in bans {
+            let users = users(&metadata, package).filter(|user| !wraps(ban, user));
+            faults.extend(users.map(|user| format!("`{}` is banned in deny.toml, and `{user}` uses it", package.name)));
         }
     }
     assert_none(faults);
+}
+
+/// The packages that depend on one.
+fn users<'a>(metadata: &'a Metadata, on: &'a Package) -> impl Iterator<Item = &'a str> {
+    let nodes = &metadata.resolve.as_ref().expect("cargo resolves the workspace").nodes;
+    let using = nodes.iter().filter(|node| node.deps.iter().any(|dependency| dependency.pkg == on.id));
+    using.map(|node| metadata[&node.id].name.as_str())
+}
+
+/// Says whether a ban lets this package use what is banned.
+fn wraps(ban: &toml::Value, user: &str) -> bool {
+    let wrappers = ban.get("wrappers").and_then(toml::Value::as_array);
+    wrappers.is_some_and(|wrappers| wrappers.iter().any(|wrapper| wrapper.as_str() == Some(user)))
 }

@@ -67,6 +67,25 @@ impl<'a> Fields<'a> {
         (!path.as_os_str().is_empty()).then_some(path)
     }
 
+    /// Says whether a key has the empty text: not given.
+    #[cfg(feature = "distributed")]
+    pub(super) fn is_empty(&self, key: &str) -> bool {
+        self.layers.is_empty(key)
+    }
+
+    /// What a file says, without the line's end; `None` for the empty path.
+    #[cfg(feature = "distributed")]
+    pub(super) fn secret(&mut self, key: &str) -> Option<String> {
+        let path = self.path(key)?;
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
+            Err(error) => {
+                self.refuse(key, &format!("must name a file that can be read: {error}"));
+                None
+            }
+        }
+    }
+
     /// A text that `parse` takes, by a rule in words.
     pub(super) fn text<T>(&mut self, key: &str, rule: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         self.read(key, rule, |value| parse(value.as_str()?))

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** only keys of `default.toml` pass; the last layer that gives a key wins.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{collections::BTreeMap, ffi::OsString, fmt, path::Path};
 
 use toml::Value;
 
@@ -69,8 +69,14 @@ impl Layers {
         }
     }
 
-    /// Lays environment variables over it; names that do not start with `IOT_HUB_` are not ours.
-    pub fn add_environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+    /// Lays the environment over it, without variables that are no text: none of ours is.
+    pub fn add_environment(&mut self) {
+        let texts = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        self.add_variables(std::env::vars_os().filter_map(texts));
+    }
+
+    /// Lays variables over it; names that do not start with `IOT_HUB_` are not ours.
+    pub fn add_variables(&mut self, variables: impl Iterator<Item = (String, String)>) {
         for (name, text) in variables {
             let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
             let key = rest.to_lowercase().replacen("__", ".", 1);

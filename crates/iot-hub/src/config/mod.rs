@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** a [`Config`] is valid; every fault of all layers is reported at once, with key, value, rule and source.
 
+#[cfg(feature = "distributed")]
+mod distributed;
 mod fields;
 mod layers;
 #[cfg(test)]
@@ -21,10 +23,10 @@ pub const DEFAULT_TOML: &str = include_str!("default.toml");
 /// What the hub runs by.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The data folder.
-    pub data_folder: PathBuf,
-    /// What the log and the store go by.
-    pub folder: embedded::Settings,
+    /// Where the log and the store are, and what they go by.
+    pub backends: backends::Settings,
+    /// Where the bound address is written to.
+    pub address_file: Option<PathBuf>,
     /// A folder of sensor types.
     pub sensor_types: Option<PathBuf>,
     /// What the registry goes by.
@@ -112,13 +114,10 @@ impl Config {
     pub fn validate(mut layers: Layers) -> Result<Self, Faults> {
         let layer_faults = layers.take_faults();
         let mut fields = Fields::new(&layers, layer_faults);
-        let data_folder = fields.path("data.folder");
-        if data_folder.is_none() {
-            fields.refuse("data.folder", "must name the data folder: `iot-hub serve --data DIR`");
-        }
+        let (backends, address_file) = backends(&mut fields);
         let config = Self {
-            data_folder: data_folder.unwrap_or_default(),
-            folder: folder(&mut fields),
+            backends,
+            address_file: fields.path("http.address_file").or(address_file),
             sensor_types: fields.path("registry.sensor_types"),
             registry: registry::Settings { sensors_max: fields.count("registry.sensors_max", 1..=10_000_000) },
             http: http(&mut fields),
@@ -135,7 +134,32 @@ impl Config {
     }
 }
 
-fn folder(fields: &mut Fields<'_>) -> embedded::Settings {
+/// Where log and store are, and the file for the bound address that goes with them.
+fn backends(fields: &mut Fields<'_>) -> (backends::Settings, Option<PathBuf>) {
+    let is_distributed = fields.text("backends.stack", "must be \"embedded\" or \"distributed\"", |text| match text {
+        "embedded" => Some(false),
+        "distributed" => Some(true),
+        _ => None,
+    });
+    if is_distributed == Some(true) {
+        #[cfg(feature = "distributed")]
+        return (distributed::backends(fields), None);
+        #[cfg(not(feature = "distributed"))]
+        fields.refuse(
+            "backends.stack",
+            "this program was built without that stack: build it with `--features distributed`",
+        );
+    }
+    let folder = fields.path("data.folder");
+    if folder.is_none() {
+        fields.refuse("data.folder", "must name the data folder: `iot-hub serve --data DIR`");
+    }
+    let folder = folder.unwrap_or_default();
+    let address_file = folder.join("address");
+    (backends::Settings::Embedded { folder, settings: bounds(fields) }, Some(address_file))
+}
+
+fn bounds(fields: &mut Fields<'_>) -> embedded::Settings {
     embedded::Settings {
         log_retention: fields.duration("log.retention", ["1m", "3650d"]),
         log_size_max: fields.size("log.size_max", ["16MiB", "1PiB"]),
@@ -171,4 +195,13 @@ fn tracing(fields: &mut Fields<'_>) -> Tracing {
         _ => None,
     });
     Tracing { filter: filter.unwrap_or_default(), format: format.unwrap_or(Format::Human) }
+}
+
+/// A path as the text of a key.
+///
+/// # Errors
+/// Where it is not UTF-8.
+pub fn text_of(path: PathBuf) -> anyhow::Result<String> {
+    let text = path.into_os_string().into_string();
+    text.map_err(|path| anyhow::anyhow!("path `{}` is not UTF-8; choose another name", path.display()))
 }

@@ -9,8 +9,16 @@ fn layers() -> Layers {
 }
 
 fn environment(mut layers: Layers, variables: &[(&str, &str)]) -> Layers {
-    layers.add_environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    layers.add_variables(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     layers
+}
+
+fn bounds_of(config: &Config) -> embedded::Settings {
+    match &config.backends {
+        backends::Settings::Embedded { settings, .. } => settings.clone(),
+        #[cfg(feature = "distributed")]
+        other => panic!("{other:?}"),
+    }
 }
 
 fn faults(layers: Layers) -> Vec<String> {
@@ -25,10 +33,9 @@ fn defaults_of_the_file_are_valid_and_those_of_the_services() {
     let config = Config::validate(layers()).expect("the defaults are valid");
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.sensor_types, None);
-    let (folder, http) = (embedded::Settings::default(), ingest_api::Config::default());
-    assert_eq!(config.folder.log_retention, folder.log_retention);
-    assert_eq!(config.folder.log_size_max, folder.log_size_max);
-    assert_eq!(config.folder.disk_reserve, folder.disk_reserve);
+    let http = ingest_api::Config::default();
+    assert_eq!(bounds_of(&config), embedded::Settings::default());
+    assert_eq!(config.address_file.as_deref(), Some("/srv/iot-hub/address".as_ref()));
     assert_eq!(config.registry.sensors_max, registry::Settings::default().sensors_max);
     assert_eq!(config.qc.records_max, qc_consumer::Config::default().records_max);
     assert_eq!((config.http.listen, config.http.body_size_max), (http.listen, http.body_size_max));
@@ -51,8 +58,8 @@ fn later_layer_wins() {
         environment(layers, &[("IOT_HUB_LOG__RETENTION", "2d"), ("IOT_HUB_HTTP__LISTEN", "[::1]:9"), ("PATH", "")]);
     layers.add_flag("http.listen", Value::String("127.0.0.1:7".to_owned()), "--listen");
     let config = Config::validate(layers).expect("all valid");
-    assert_eq!(config.folder.log_retention, Duration::from_hours(48));
-    assert_eq!(config.folder.log_size_max, 1 << 30);
+    assert_eq!(bounds_of(&config).log_retention, Duration::from_hours(48));
+    assert_eq!(bounds_of(&config).log_size_max, 1 << 30);
     assert_eq!(config.qc.records_max, 5);
     assert_eq!(config.http.listen.port(), 7);
 }
@@ -104,5 +111,46 @@ fn strangers_are_kept_out_unless_asked_for() {
         let mut asked = strangers();
         asked.add_flag("http.allow_anonymous", Value::Boolean(true), "--allow-anonymous");
         Config::validate(asked).expect("asked for");
+    }
+}
+
+#[cfg(feature = "distributed")]
+#[test]
+fn distributed_stack_takes_its_servers_and_secrets_by_key_and_shows_no_secret() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "sesame\n").expect("a file");
+    let secret = secret.to_str().expect("UTF-8");
+    let variables = [
+        ("IOT_HUB_BACKENDS__STACK", "distributed"),
+        ("IOT_HUB_KAFKA__BOOTSTRAP_SERVERS", "kafka:9092"),
+        ("IOT_HUB_KAFKA__SECURITY_PROTOCOL", "sasl_ssl"),
+        ("IOT_HUB_KAFKA__USER", "hub"),
+        ("IOT_HUB_KAFKA__PASSWORD_FILE", secret),
+        ("IOT_HUB_ELASTICSEARCH__URLS", "https://one:9200, https://two:9200"),
+        ("IOT_HUB_ELASTICSEARCH__USER", "hub"),
+        ("IOT_HUB_ELASTICSEARCH__PASSWORD_FILE", secret),
+    ];
+    let config = Config::validate(environment(Layers::defaults(), &variables)).expect("all valid");
+    let backends::Settings::Distributed { log, store } = &config.backends else { panic!("{config:?}") };
+    assert_eq!((log.bootstrap_servers.as_str(), log.tls.is_some(), log.sasl.is_some()), ("kafka:9092", true, true));
+    assert_eq!(store.urls, ["https://one:9200", "https://two:9200"]);
+    assert_eq!(config.address_file, None);
+    assert!(!format!("{config:?}").contains("sesame"));
+}
+
+#[cfg(feature = "distributed")]
+#[test]
+fn faults_of_the_distributed_stack_are_told_by_key() {
+    let variables = [
+        ("IOT_HUB_BACKENDS__STACK", "distributed"),
+        ("IOT_HUB_KAFKA__SECURITY_PROTOCOL", "sasl_plaintext"),
+        ("IOT_HUB_KAFKA__PASSWORD_FILE", "/nowhere/secret"),
+        ("IOT_HUB_ELASTICSEARCH__URLS", "localhost:9200"),
+        ("IOT_HUB_ELASTICSEARCH__USER", "hub"),
+    ];
+    let faults = faults(environment(Layers::defaults(), &variables)).join("\n");
+    for key in ["kafka.user", "kafka.password_file", "elasticsearch.urls", "elasticsearch.user"] {
+        assert!(faults.contains(&format!("`{key}`")), "{key}: {faults}");
     }
 }

@@ -1,4 +1,4 @@
-//! What stands in the data folder beside log and store while a hub runs: the address of its REST API.
+//! The file that says where the REST API of a running process listens, for scripts.
 
 use std::{
     fs, io,
@@ -8,10 +8,7 @@ use std::{
 
 use anyhow::Context;
 
-/// Name of the file with the bound address of the REST API.
-pub const ADDRESS: &str = "address";
-
-/// The file `address` of a data folder, there as long as this value lives.
+/// A file with the bound address, there as long as this value lives.
 #[derive(Debug)]
 pub struct AddressFile(PathBuf);
 
@@ -19,14 +16,13 @@ impl AddressFile {
     /// Writes the file; whoever reads it sees all of it or none.
     ///
     /// # Errors
-    /// When the folder can't be written to.
-    pub fn write(data: &Path, address: SocketAddr) -> anyhow::Result<Self> {
-        let path = data.join(ADDRESS);
-        let unfinished = data.join("address.new");
+    /// When its folder can't be written to.
+    pub fn write(path: &Path, address: SocketAddr) -> anyhow::Result<Self> {
+        let unfinished = path.with_added_extension("new");
         fs::write(&unfinished, format!("{address}\n"))
-            .and_then(|()| fs::rename(&unfinished, &path))
+            .and_then(|()| fs::rename(&unfinished, path))
             .with_context(|| format!("can't write `{}`", path.display()))?;
-        Ok(Self(path))
+        Ok(Self(path.to_owned()))
     }
 }
 

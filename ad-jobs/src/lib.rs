@@ -1,0 +1,7 @@
+//! Detection: what no single value shows, looked for in the light of a datastream's history.
+//!
+//! **Invariant:** detectors are in `detect`; here is what feeds them and what becomes of what they find.
+
+pub mod csv_series;
+pub mod detect_file;
+pub mod nab;

@@ -1,0 +1,4 @@
+//! Both ports past one machine.
+
+pub mod log;
+pub mod store;

@@ -1,0 +1,194 @@
+//! Documents in answers of Elasticsearch, read as they stream by: hits of a search, and documents got by id.
+
+use domain::SensorId;
+use jiter::Jiter;
+use ports::{ErrorKind, PortError};
+
+use super::{
+    bulk::Seen,
+    document::{Document, Documents, Malformed, integer},
+};
+
+/// One hit, or one document got by id.
+#[derive(Debug, Default)]
+pub(crate) struct Hit {
+    pub(crate) index: String,
+    pub(crate) id: String,
+    pub(crate) seen: Seen,
+    /// `None` where the document was not found or not asked for.
+    pub(crate) document: Option<Document>,
+    /// The type of the error that the document could not be got for.
+    pub(crate) trouble: Option<String>,
+}
+
+/// What of a hit is wanted besides its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Nothing.
+    Documents,
+    /// Index, id and state.
+    Names,
+}
+
+/// What an answer says.
+#[derive(Debug, Default)]
+pub(crate) struct Hits {
+    pub(crate) hits: Vec<Hit>,
+    /// The point in time to go on with.
+    pub(crate) point_in_time: Option<String>,
+}
+
+/// Reads the answer of a search.
+pub(crate) fn read_search(body: &[u8], documents: &Documents, wanted: Wanted) -> Result<Hits, PortError> {
+    let mut reader = Reader { jiter: Jiter::new(body), documents, wanted, previous: None };
+    reader.search().map_err(|error| error.while_doing("searching"))
+}
+
+/// Reads the answer of a request for many ids; in the order asked for.
+pub(crate) fn read_many(body: &[u8], documents: &Documents) -> Result<Vec<Hit>, PortError> {
+    let mut reader = Reader { jiter: Jiter::new(body), documents, wanted: Wanted::Names, previous: None };
+    let mut read = || -> Result<Vec<Hit>, Malformed> {
+        let mut hits = Vec::new();
+        let mut key = reader.jiter.next_object()?.map(|key| key == "docs");
+        while let Some(is_docs) = key {
+            if is_docs {
+                hits = reader.hits()?
+            } else {
+                reader.jiter.next_skip()?
+            }
+            key = reader.jiter.next_key()?.map(|key| key == "docs");
+        }
+        Ok(hits)
+    };
+    read().map_err(|error| error.while_doing("getting documents"))
+}
+
+enum Key {
+    Hits,
+    PointInTime,
+    Other,
+}
+
+impl Key {
+    fn of(key: &str) -> Self {
+        match key {
+            "hits" => Self::Hits,
+            "pit_id" => Self::PointInTime,
+            _ => Self::Other,
+        }
+    }
+}
+
+enum HitKey {
+    Index,
+    Id,
+    SeqNo,
+    PrimaryTerm,
+    Source,
+    Error,
+    Other,
+}
+
+impl HitKey {
+    fn of(key: &str, wanted: Wanted) -> Self {
+        match (key, wanted) {
+            ("_source", _) => Self::Source,
+            (_, Wanted::Documents) => Self::Other,
+            ("error", _) => Self::Error,
+            ("_index", _) => Self::Index,
+            ("_id", _) => Self::Id,
+            ("_seq_no", _) => Self::SeqNo,
+            ("_primary_term", _) => Self::PrimaryTerm,
+            _ => Self::Other,
+        }
+    }
+}
+
+struct Reader<'a> {
+    jiter: Jiter<'a>,
+    documents: &'a Documents,
+    wanted: Wanted,
+    previous: Option<SensorId>,
+}
+
+impl Reader<'_> {
+    fn search(&mut self) -> Result<Hits, Malformed> {
+        let mut answer = Hits::default();
+        let mut key = self.jiter.next_object()?.map(Key::of);
+        while let Some(its) = key {
+            match its {
+                Key::PointInTime => answer.point_in_time = Some(self.jiter.next_str()?.to_owned()),
+                Key::Hits => answer.hits = self.hits_within()?,
+                Key::Other => self.jiter.next_skip()?,
+            }
+            key = self.jiter.next_key()?.map(Key::of);
+        }
+        Ok(answer)
+    }
+
+    /// The `hits` of `hits`.
+    fn hits_within(&mut self) -> Result<Vec<Hit>, Malformed> {
+        let mut hits = Vec::new();
+        let mut key = self.jiter.next_object()?.map(Key::of);
+        while let Some(its) = key {
+            match its {
+                Key::Hits => hits = self.hits()?,
+                _ => self.jiter.next_skip()?,
+            }
+            key = self.jiter.next_key()?.map(Key::of);
+        }
+        Ok(hits)
+    }
+
+    fn hits(&mut self) -> Result<Vec<Hit>, Malformed> {
+        let mut hits = Vec::new();
+        let mut next = self.jiter.next_array()?;
+        while next.is_some() {
+            hits.push(self.hit()?);
+            next = self.jiter.array_step()?;
+        }
+        Ok(hits)
+    }
+
+    fn hit(&mut self) -> Result<Hit, Malformed> {
+        let mut hit = Hit::default();
+        let mut key = self.jiter.next_object()?.map(|key| HitKey::of(key, self.wanted));
+        while let Some(its) = key {
+            match its {
+                HitKey::Index => self.jiter.next_str()?.clone_into(&mut hit.index),
+                HitKey::Id => self.jiter.next_str()?.clone_into(&mut hit.id),
+                HitKey::SeqNo => hit.seen.seq_no = integer(&mut self.jiter)?,
+                HitKey::PrimaryTerm => hit.seen.primary_term = integer(&mut self.jiter)?,
+                HitKey::Source => {
+                    let document = self.documents.read(&mut self.jiter, self.previous.as_ref())?;
+                    self.previous = Some(document.sensor_id.clone());
+                    hit.document = Some(document);
+                }
+                HitKey::Error => hit.trouble = Some(self.error_type()?),
+                HitKey::Other => self.jiter.next_skip()?,
+            }
+            key = self.jiter.next_key()?.map(|key| HitKey::of(key, self.wanted));
+        }
+        Ok(hit)
+    }
+
+    /// The `type` of an error.
+    fn error_type(&mut self) -> Result<String, Malformed> {
+        let mut name = String::new();
+        let mut key = self.jiter.next_object()?.map(|key| key == "type");
+        while let Some(is_type) = key {
+            if is_type {
+                self.jiter.next_str()?.clone_into(&mut name);
+            } else {
+                self.jiter.next_skip()?;
+            }
+            key = self.jiter.next_key()?.map(|key| key == "type");
+        }
+        Ok(name)
+    }
+}
+
+/// A row that the answer should have but has not.
+pub(crate) fn without_source(id: &str) -> PortError {
+    PortError::new(ErrorKind::Corrupt, format!("document `{id}` of Elasticsearch has no source"))
+}

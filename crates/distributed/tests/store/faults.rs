@@ -1,0 +1,169 @@
+//! The store while Elasticsearch is busy, away, full or not Elasticsearch at all: nothing is lost, nothing is doubled, errors say why.
+
+use std::time::Duration;
+
+use distributed::store::{ElasticStore, Settings};
+use domain::{Timestamp, Value};
+use elasticsearch::http::Method;
+use ports::{ErrorKind, Outcome, ReadingQuery, Store};
+
+use crate::place::{
+    self, Place,
+    proxy::{Fate, Proxy},
+    rows::{self, emb, number, time},
+};
+
+/// Longer than any test needs.
+const PATIENT: Duration = Duration::from_secs(60);
+
+/// A store that reaches the server through a proxy, in small requests.
+async fn behind_proxy(place: &Place, retry_for: Duration) -> (ElasticStore, Proxy) {
+    let proxy = Proxy::start(&place::address()).await;
+    let settings = Settings {
+        urls: vec![proxy.url.clone()],
+        bulk_rows_max: 50,
+        retry_for,
+        retry_pause: Duration::from_millis(1),
+        retry_pause_max: Duration::from_millis(20),
+        ..place.settings()
+    };
+    let store = ElasticStore::new(settings).expect("settings that make sense");
+    store.prepare(&emb(1, 1)).await.expect("a type");
+    (store, proxy)
+}
+
+fn second(second: i64) -> Timestamp {
+    Timestamp::from_micros(time("2017-02-08T15:00:00Z").as_micros() + second * 1_000_000)
+}
+
+/// A batch of `count` rows of one value each, from a second on.
+fn batch(from: i64, count: i64, values: &[Value]) -> Vec<(&'static str, Timestamp, &[Value])> {
+    (from..from + count).map(|at| (["s0", "s1", "s2"][at as usize % 3], second(at), values)).collect()
+}
+
+/// Each bulk request meets one of these before the same one passes.
+fn troubles() -> impl FnMut(&str) -> Fate + Send + 'static {
+    let fates = [
+        Fate::Answered(429),
+        Fate::AnswerLost,
+        Fate::Passes,
+        Fate::ItemsRejected,
+        Fate::Passes,
+        Fate::Answered(503),
+        Fate::Reset,
+        Fate::AnswerLost,
+        Fate::Passes,
+    ];
+    let mut count = 0;
+    move |line| {
+        if !line.contains("_bulk") {
+            return Fate::Passes;
+        }
+        count += 1;
+        fates[count % fates.len()]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_are_written_once_through_busy_servers_and_broken_connections() {
+    let place = Place::new();
+    let (store, proxy) = behind_proxy(&place, PATIENT).await;
+    proxy.set(troubles());
+    let (first, second) = ([number(1.0)], [number(2.0)]);
+    for round in 0..4 {
+        let outcomes = rows::write(&store, round as u64 * 500, &batch(round * 500, 500, &first)).await;
+        assert_eq!(outcomes, vec![Outcome::Stored; 500]);
+    }
+    let outcomes = rows::write(&store, 2_000, &batch(500, 700, &second)).await;
+    assert_eq!(outcomes, vec![Outcome::Revised; 700]);
+    proxy.set(|_| Fate::Passes);
+    let found = rows::scanned(&store, &ReadingQuery::default()).await;
+    assert_eq!(found.len(), 2_000);
+    assert_eq!(found.iter().filter(|(_, _, values)| values[..] == second).count(), 700);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batch_that_was_given_up_halfway_is_whole_when_it_comes_again() {
+    let place = Place::new();
+    let (store, proxy) = behind_proxy(&place, Duration::from_millis(200)).await;
+    let mut bulks = 0;
+    proxy.set(move |line| {
+        bulks += usize::from(line.contains("_bulk"));
+        if line.contains("_bulk") && bulks > 4 { Fate::Answered(429) } else { Fate::Passes }
+    });
+    let values = [number(1.0)];
+    let rows = batch(0, 1_000, &values);
+    let judged = rows::judged(0, &rows);
+    let error = store.write(&emb(1, 1).id, &judged, &rows::AboveHundred).await.expect_err("busy servers");
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("by the test"), "{error}");
+    proxy.set(|_| Fate::Passes);
+    assert_eq!(rows::write(&store, 0, &rows).await, vec![Outcome::Stored; 1_000]);
+    assert_eq!(rows::scanned(&store, &ReadingQuery::default()).await.len(), 1_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scan_goes_on_when_its_point_in_time_is_lost() {
+    let place = Place::new();
+    let (store, proxy) = behind_proxy(&place, PATIENT).await;
+    let values = [number(1.0)];
+    rows::write(&store, 0, &batch(0, 900, &values)).await;
+    let mut searches = 0;
+    proxy.set(move |line| {
+        searches += usize::from(line.contains("_search"));
+        if line.contains("_search") && searches % 2 == 0 { Fate::Answered(404) } else { Fate::Passes }
+    });
+    let mut scan = store.scan(&emb(1, 1).id, &ReadingQuery::default()).await.expect("a scan");
+    let mut count = 0;
+    while let Some(some) = scan.next(40).await.expect("rows") {
+        count += some.rows.len();
+    }
+    assert_eq!(count, 900);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_are_away_are_unavailable() {
+    let settings =
+        Settings { urls: vec!["http://127.0.0.1:9".to_owned()], retry_for: Duration::ZERO, ..Settings::default() };
+    let store = ElasticStore::new(settings).expect("settings that make sense");
+    for error in [store.ready().await, store.prepare(&emb(1, 1)).await] {
+        let error = error.expect_err("nobody is there");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().to_lowercase().contains("connect"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn server_that_is_not_elasticsearch_is_refused_in_words() {
+    let proxy = Proxy::start(&place::address()).await;
+    proxy.set(|_| Fate::Answered(200));
+    let settings = Settings { urls: vec![proxy.url.clone()], ..Settings::default() };
+    let store = ElasticStore::new(settings).expect("settings that make sense");
+    for error in [store.ready().await, store.prepare(&emb(1, 1)).await] {
+        let error = error.expect_err("it does not say what it is");
+        assert!(error.to_string().contains("OpenSearch"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_disk_of_the_servers_is_a_full_disk() {
+    let place = Place::new();
+    let store = ElasticStore::new(place.settings()).expect("settings that make sense");
+    store.prepare(&emb(1, 1)).await.expect("a type");
+    let values = [number(1.0)];
+    rows::write(&store, 0, &batch(0, 1, &values)).await;
+    store.ready().await.expect("ready");
+    let index = place.indices().await.remove(0);
+    let path = format!("/{index}/_settings");
+    // What a node does at the flood stage.
+    let full = r#"{"index.blocks.read_only_allow_delete":true}"#;
+    assert_eq!(place.ask(Method::Put, &path, Some(full)).await.0, 200);
+    assert_eq!(store.ready().await.expect_err("closed to writes").kind(), ErrorKind::DiskFull);
+    let judged = rows::judged(1, &batch(1, 1, &values));
+    let error = store.write(&emb(1, 1).id, &judged, &rows::AboveHundred).await.expect_err("closed to writes");
+    assert_eq!(error.kind(), ErrorKind::DiskFull, "{error}");
+    let free = r#"{"index.blocks.read_only_allow_delete":null}"#;
+    assert_eq!(place.ask(Method::Put, &path, Some(free)).await.0, 200);
+    assert_eq!(rows::write(&store, 1, &batch(1, 1, &values)).await, [Outcome::Stored]);
+    store.ready().await.expect("ready again");
+}

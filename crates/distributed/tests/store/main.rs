@@ -1,0 +1,6 @@
+//! The store on a real Elasticsearch, which all tests share, each in indices of its own.
+
+mod contracts;
+mod faults;
+mod indices;
+mod place;

@@ -1,0 +1,346 @@
+//! Starts services over the log and the store, and stops them in order.
+//!
+//! **Invariant:** stopping goes along the walk of a reading: requests first, then quality control, then the backends, so that nothing
+//! is accepted behind the back of who would process it.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use backends::{Backends, OpenError, Upkeep};
+use domain::Topic;
+use futures_util::future::BoxFuture;
+use ingest_api::{ReadinessCheck, Surface};
+use ports::{Clock, ErrorKind, Log, PortError, SystemClock};
+use registry::{Registry, RegistryError};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
+
+use crate::{address_file::AddressFile, config::Config, control::Control, logging, signals};
+
+/// How long quality control may work on what is pending when the hub stops; the rest waits in the log for the next start.
+const PENDING_GRACE: Duration = Duration::from_secs(3);
+/// How long quality control may take to finish and commit its last batch after that.
+const COMMIT_GRACE: Duration = Duration::from_secs(2);
+/// Time between two looks at what is pending.
+const PENDING_EVERY: Duration = Duration::from_millis(20);
+/// How long a copy that was broken off may hold the process.
+const BLOCKING_GRACE: Duration = Duration::from_millis(200);
+/// Time between two looks at how far quality control is, in a process without it.
+const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+/// Time between two rounds of the log's upkeep.
+const UPKEEP_EVERY: Duration = Duration::from_secs(30);
+/// The longest pause between two tries to reach log and store at the start.
+const OPEN_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Which services a process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Services {
+    /// Every one of them.
+    All,
+    /// The REST API.
+    IngestApi,
+    /// Quality control; its HTTP port says how it is, and nothing else.
+    QcConsumer,
+}
+
+impl Services {
+    fn surface(self) -> Surface {
+        match self {
+            Self::All | Self::IngestApi => Surface::Everything,
+            Self::QcConsumer => Surface::Health,
+        }
+    }
+
+    fn judge(self) -> bool {
+        self != Self::IngestApi
+    }
+}
+
+/// Runs services until a signal stops them.
+///
+/// # Errors
+/// When the backends can't be used, the address can't be bound, or a service fails.
+pub fn run(config: &Config, services: Services) -> anyhow::Result<()> {
+    logging::start(&config.tracing);
+    block_on(async {
+        let stop = signals::listen()?;
+        let started = |address| match services.surface() {
+            Surface::Everything => {
+                tracing::info!("listening on http://{address}, documentation at http://{address}/docs");
+            }
+            Surface::Health => tracing::info!("health and metrics at http://{address}"),
+        };
+        run_until(config, services, stop, started).await
+    })
+}
+
+/// Runs a future on a runtime of its own.
+///
+/// # Errors
+/// Those of the future, or when the system refuses threads.
+pub fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("can't start threads")?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(BLOCKING_GRACE);
+    result
+}
+
+/// Runs services until `stop` turns true or one of them fails; `started` gets the bound address.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(
+    config: &Config,
+    services: Services,
+    mut stop: watch::Receiver<bool>,
+    started: impl FnOnce(SocketAddr),
+) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let open = async || Backends::open(&config.backends, Arc::clone(&clock)).await;
+    let Some(backends) = until_there(&mut stop, OpenError::is_away, open).await? else { return Ok(()) };
+    let hub = Hub { config, services, backends: &backends, clock };
+    let result = hub.run(stop, started).await;
+    if !backends.close().await.context("can't close the log and the store in order")? {
+        tracing::warn!("stopped while a copy was being made; the copy is not complete");
+    }
+    result?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What the services of a process are started with.
+struct Hub<'a> {
+    config: &'a Config,
+    services: Services,
+    backends: &'a Backends,
+    clock: Arc<dyn Clock>,
+}
+
+/// The services as they run, and how each is told to stop.
+struct Running {
+    requests: JoinHandle<anyhow::Result<()>>,
+    /// Quality control, or the count of how far it is elsewhere.
+    consumer: JoinHandle<anyhow::Result<()>>,
+    control: Option<JoinHandle<()>>,
+    stop_requests: watch::Sender<bool>,
+    stop_consumer: watch::Sender<bool>,
+    /// Turns true when a service ends, for whatever reason.
+    ended: watch::Receiver<bool>,
+    /// There while requests are taken.
+    address_file: Option<AddressFile>,
+}
+
+impl Hub<'_> {
+    async fn run(self, mut stop: watch::Receiver<bool>, started: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+        let Some(registry) = self.open_registry(&mut stop).await? else { return Ok(()) };
+        let (mut running, address) = self.start(registry.clone())?;
+        started(address);
+
+        tokio::select! {
+            () = signals::stopped(&mut stop) => (),
+            () = signals::stopped(&mut running.ended) => (),
+        }
+        drop(running.address_file);
+        running.stop_requests.send_replace(true);
+        let requests = running.requests.await?;
+        if let Some(control) = running.control {
+            control.await?;
+        }
+        if self.services == Services::All && !running.consumer.is_finished() {
+            process_pending(&self.backends.log(), &registry).await;
+        }
+        running.stop_consumer.send_replace(true);
+        let consumer = running.consumer.await?;
+        requests.context("the REST service failed")?;
+        consumer.context("quality control failed")
+    }
+
+    /// Opens the registry and gives it the built-in sensor types and those of the folder named in the configuration. Waits for a log
+    /// that is away; `None` where the stop comes first.
+    async fn open_registry(&self, stop: &mut watch::Receiver<bool>) -> anyhow::Result<Option<Registry>> {
+        let mut drafts = registry::built_in_types();
+        if let Some(folder) = &self.config.sensor_types {
+            drafts.extend(registry::load_folder(folder)?);
+        }
+        let open = async || {
+            let registry = Registry::open(self.backends.log(), self.config.registry).await?;
+            registry.seed(drafts.clone()).await?;
+            Ok(registry)
+        };
+        until_there(stop, is_away, open).await.context("can't read the registry")
+    }
+
+    /// Starts the services; answers with the address of the REST API.
+    fn start(&self, registry: Registry) -> anyhow::Result<(Running, SocketAddr)> {
+        let metrics = prometheus::Registry::new();
+        let (stop_requests, requests_stopped) = watch::channel(false);
+        let (stop_consumer, consumer_stopped) = watch::channel(false);
+        let (end, ended) = watch::channel(false);
+
+        let service = self.bind(registry.clone(), metrics.clone())?;
+        let address = service.local_addr();
+        let address_file = self.config.address_file.as_deref().map(|path| AddressFile::write(path, address));
+        let address_file = address_file.transpose()?;
+        let control = match self.backends.folder() {
+            Some((path, folder)) => Some(Control::bind(&path)?.run(folder, path, requests_stopped.clone())),
+            None => None,
+        };
+        let requests = until_ended(async move { Ok(service.run(requests_stopped).await?) }, end.clone());
+        let consumer = until_ended(self.consumer(registry, metrics, consumer_stopped), end);
+        let running = Running {
+            requests: tokio::spawn(requests),
+            consumer: tokio::spawn(consumer),
+            control: control.map(tokio::spawn),
+            stop_requests,
+            stop_consumer,
+            ended,
+            address_file,
+        };
+        Ok((running, address))
+    }
+
+    fn bind(&self, registry: Registry, metrics: prometheus::Registry) -> anyhow::Result<ingest_api::Service> {
+        let (log, store) = (self.backends.log(), self.backends.store());
+        let ports = ingest_api::Ports { log, store, registry, clock: Arc::clone(&self.clock), metrics };
+        let mut http = ingest_api::Config { surface: self.services.surface(), ..self.config.http.clone() };
+        if self.services.judge() {
+            http.readiness.push(quality_control_is_ready(self.config.qc.status.clone()));
+            http.readiness.push(unread_is_safe(self.backends.upkeep()));
+        }
+        Ok(ingest_api::Service::bind(ports, http)?)
+    }
+
+    /// Quality control; where another process does that, what tells `/metrics` how far it is.
+    fn consumer(
+        &self,
+        registry: Registry,
+        metrics: prometheus::Registry,
+        mut stop: watch::Receiver<bool>,
+    ) -> BoxFuture<'static, anyhow::Result<()>> {
+        let (log, store, clock) = (self.backends.log(), self.backends.store(), Arc::clone(&self.clock));
+        if !self.services.judge() {
+            return Box::pin(async move {
+                let report = qc_consumer::report_progress(log, registry, &metrics, PROGRESS_EVERY);
+                tokio::select! {
+                    ended = report => Ok(ended?),
+                    () = signals::stopped(&mut stop) => Ok(()),
+                }
+            });
+        }
+        let ports = qc_consumer::Ports { log, store, registry, clock };
+        let qc = qc_consumer::Config { stop_wait_max: COMMIT_GRACE, ..self.config.qc.clone() };
+        let upkeep = keep_up(self.backends.upkeep());
+        Box::pin(async move {
+            tokio::select! {
+                ended = qc_consumer::run(ports, qc, &metrics, stop) => Ok(ended?),
+                never = upkeep => match never {},
+            }
+        })
+    }
+}
+
+/// Tries to open something until it is there, or fails for another reason than being away; `None` where the stop comes first.
+async fn until_there<T, E: std::error::Error + Send + Sync + 'static>(
+    stop: &mut watch::Receiver<bool>,
+    is_away: impl Fn(&E) -> bool,
+    mut open: impl AsyncFnMut() -> Result<T, E>,
+) -> anyhow::Result<Option<T>> {
+    let mut pause = OPEN_PAUSE_MAX / 16;
+    loop {
+        let opened = tokio::select! {
+            opened = open() => opened,
+            () = signals::stopped(stop) => return Ok(None),
+        };
+        match opened {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(error) if is_away(&error) => {
+                tracing::warn!(%error, "log or store are away; they are tried again until they are there");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(OPEN_PAUSE_MAX),
+            () = signals::stopped(stop) => return Ok(None),
+        }
+    }
+}
+
+/// Says whether the log is away, and may come back while nobody does anything.
+fn is_away(error: &RegistryError) -> bool {
+    matches!(error, RegistryError::Port(error) if error.kind() == ErrorKind::Unavailable)
+}
+
+/// Lets `/health/ready` say what keeps quality control from going on.
+fn quality_control_is_ready(status: qc_consumer::Status) -> ReadinessCheck {
+    let check = move || -> BoxFuture<'static, Result<(), String>> {
+        let obstacle = status.obstacle();
+        Box::pin(std::future::ready(obstacle.map_or(Ok(()), Err)))
+    };
+    ReadinessCheck { name: "quality-control", check: Arc::new(check) }
+}
+
+/// Lets `/health/ready` say that unread records are about to be lost.
+fn unread_is_safe(upkeep: Upkeep) -> ReadinessCheck {
+    let check = move || -> BoxFuture<'static, Result<(), String>> {
+        let upkeep = upkeep.clone();
+        Box::pin(async move { upkeep.check_unread(qc_consumer::GROUP).await })
+    };
+    ReadinessCheck { name: "retention", check: Arc::new(check) }
+}
+
+/// Looks after the log, for ever.
+async fn keep_up(upkeep: Upkeep) -> Infallible {
+    loop {
+        tokio::time::sleep(UPKEEP_EVERY).await;
+        if let Err(error) = upkeep.apply_retention().await {
+            tracing::warn!(%error, "the log's retention can't be applied now; the next round tries again");
+        }
+    }
+}
+
+async fn until_ended(
+    service: impl Future<Output = anyhow::Result<()>>,
+    end: watch::Sender<bool>,
+) -> anyhow::Result<()> {
+    let result = service.await;
+    end.send_replace(true);
+    result
+}
+
+/// Waits until quality control has read all that was accepted, or its time is up.
+async fn process_pending(log: &Arc<dyn Log>, registry: &Registry) {
+    let deadline = Instant::now() + PENDING_GRACE;
+    loop {
+        match pending(log, registry).await {
+            Ok(0) => return,
+            Ok(pending) if Instant::now() >= deadline => {
+                tracing::warn!(
+                    pending,
+                    "stopped before all was processed; the rest is in the log and is processed at the next start"
+                );
+                return;
+            }
+            Ok(_) => tokio::time::sleep(PENDING_EVERY).await,
+            Err(error) => {
+                tracing::warn!(%error, "can't tell what is pending");
+                return;
+            }
+        }
+    }
+}
+
+/// How many records quality control has not committed yet.
+async fn pending(log: &Arc<dyn Log>, registry: &Registry) -> Result<u64, PortError> {
+    let mut pending = 0;
+    for sensor_type in registry.sensor_types() {
+        let topic = Topic::readings(&sensor_type.id);
+        let committed = match log.committed(qc_consumer::GROUP, &topic).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            committed => committed?,
+        };
+        for extent in log.extents(&topic).await? {
+            let position = committed.iter().find(|committed| committed.partition == extent.partition);
+            pending += extent.end.0.saturating_sub(position.map_or(0, |committed| committed.position.0));
+        }
+    }
+    Ok(pending)
+}

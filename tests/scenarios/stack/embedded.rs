@@ -1,0 +1,33 @@
+//! The embedded stack: one program over a data folder.
+
+use std::{ffi::OsStr, path::Path, sync::Arc};
+
+use domain::Topic;
+use embedded::{Folder, Settings};
+use harness::{Launch, run_to_end};
+use ports::{Batch, SystemClock};
+
+/// The program under test.
+pub const IOT_HUB: &str = env!("CARGO_BIN_EXE_iot-hub");
+
+/// Whether a hub that is asked to stop first processes what it has accepted.
+pub const STOPS_DRAINED: bool = true;
+
+/// How to start a hub over a data folder.
+pub fn launch(data: &Path) -> Launch {
+    Launch::new(IOT_HUB, data)
+}
+
+/// Appends records to the log of a hub that is stopped, behind the back of its REST API.
+pub async fn append(data: &Path, topic: &Topic, batch: Batch) {
+    let folder = Folder::open(data, Settings::default(), Arc::new(SystemClock)).expect("no hub uses it");
+    folder.log().append(topic, batch).await.expect("the log takes it");
+    folder.close().expect("all is synced");
+}
+
+/// Looks for faults in what a hub that is stopped has left.
+pub fn verify(data: &Path) {
+    let check = [OsStr::new("check"), OsStr::new("--data"), data.as_os_str()];
+    let (status, said) = run_to_end(IOT_HUB, &check);
+    assert_eq!(status, Some(0), "{said}");
+}
