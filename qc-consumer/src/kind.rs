@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use checks::{Checks, Reach};
+use checks::{Checks, Reach, gross_range};
 use domain::{Flag, SensorId, SensorType, TypeVersion, Value};
 use ports::Judge;
 use registry::Registry;
-
-use crate::gross_range;
 
 /// A sensor type with every version of it, of which a reading is judged by the one it was stamped with.
 #[derive(Debug, Clone)]

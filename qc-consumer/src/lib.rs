@@ -1,7 +1,7 @@
 //! Quality control: follows the readings of every sensor type in the log, flags each value, labels each reading and writes it to the
 //! store.
 //!
-//! One reading's walk: [`run`] polls it, `plan` judges it by the version of the type it was stamped with (`gross_range`) and puts it
+//! One reading's walk: [`run`] polls it, `plan` judges it by the version of the type it was stamped with (`checks::gross_range`) and puts it
 //! into a write with its neighbours, `effects` writes that and appends the dead letters, `consumer` commits position and totals together.
 //!
 //! Where a type has tests that look beyond the value, `follow` judges what comes in order by what `tails` remembers, before the write; after it,
@@ -14,7 +14,6 @@ mod consumer;
 mod dead_letters;
 mod effects;
 mod follow;
-pub mod gross_range;
 mod judgement;
 mod kind;
 pub mod metrics;

@@ -3,6 +3,7 @@
 //! **Invariant:** pure. Steps are in log order; every position from the committed one to the end is in exactly one of the steps, the
 //! dead letters or the skipped ones.
 
+use checks::gross_range;
 use domain::{
     DeadLetter, Deletion, Flag, Partition, Position, PropertyId, Readings, Row, SensorId, SensorType, SensorTypeId,
     Timestamp, Topic, TypeVersion, Value,
@@ -11,7 +12,6 @@ use ports::{Content, Delivery};
 
 use crate::{
     dead_letters::{Record, reading_json},
-    gross_range,
     kind::Kind,
 };
 
