@@ -1,14 +1,16 @@
 //! The OpenAPI description, assembled from the handlers, and the shapes that it names.
 
 mod quality_control;
+mod replays;
 
 use std::collections::BTreeMap;
 
 use utoipa::{OpenApi, ToSchema};
 
 use self::quality_control::QualityControl;
+pub use self::replays::{Replay, ReplayRequest, Replays};
 use crate::{
-    api::{dead_letters, health, readings, sensor_types, sensors},
+    api::{self, dead_letters, health, readings, sensor_types, sensors},
     output::OutputApi,
 };
 
@@ -33,6 +35,10 @@ use crate::{
         dead_letters::list,
         dead_letters::get,
         dead_letters::replay,
+        api::replays::begin,
+        api::replays::list,
+        api::replays::get,
+        api::replays::end,
         health::root,
         health::live,
         health::ready,
@@ -40,7 +46,7 @@ use crate::{
     ),
     tags(
         (name = "Readings", description = "Readings in and out"),
-        (name = "Quality control", description = "Flags, counted"),
+        (name = "Quality control", description = "Flags, counted and given anew"),
         (name = "Sensor types", description = "Kinds of sensors: observed properties, ranges, CSV dialect"),
         (name = "Sensors", description = "Devices: type, name, place, group"),
         (name = "Dead letters", description = "What could not be processed, and why"),

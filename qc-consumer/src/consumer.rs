@@ -160,6 +160,7 @@ impl<'a> Worker<'a> {
         let knows_all = kind.as_ref().is_some_and(|kind| {
             deliveries.iter().all(|delivery| match &delivery.content {
                 Content::Readings { type_version, .. } => kind.judging(*type_version).is_some(),
+                Content::Rejudgements(all) => all.iter().all(|one| kind.judging(Some(one.type_version)).is_some()),
                 _ => true,
             })
         });

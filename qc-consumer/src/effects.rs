@@ -1,8 +1,8 @@
 //! What a plan does to the world: writes, deletions and dead letters, in log order, each until it is done.
 
 use checks::Test;
-use domain::{Deletion, Judged, Partition, Position, Topic};
-use ports::{ErrorKind, Outcome, PortError, Totals};
+use domain::{Deletion, Judged, PartReport, Partition, Position, Topic};
+use ports::{Document, ErrorKind, Outcome, PortError, Totals};
 use tokio::time::Instant;
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
     dead_letters::{self, Record, reading_json},
     kind::Kind,
     metrics::{FlagCounts, Metrics},
+    notices,
     plan::{Plan, Rows, Step},
     retry::{Failure, Retry},
     tails::Tails,
@@ -38,6 +39,7 @@ impl Effects<'_> {
     ) -> Result<Totals, Failure> {
         let mut totals = Totals { skipped: plan.skipped, dead_lettered: plan.dead_lettered, ..Totals::default() };
         let mut dead_letters = plan.dead_letters;
+        let mut reports = Vec::new();
         for step in plan.steps {
             match step {
                 Step::Write(rows) if rows.rows.is_empty() => {}
@@ -74,12 +76,18 @@ impl Effects<'_> {
                     }
                     totals.deletion += 1;
                 }
+                Step::Rejudge(part) => {
+                    reports.push(report(&part.replay, &self.rejudge(topic, kind, &part).await?));
+                    totals.rejudgement += 1;
+                }
             }
         }
         dead_letters::append(&self.ports.log, &self.retry, &dead_letters).await?;
         if !dead_letters.is_empty() {
             self.metrics.dead_letters(topic, dead_letters.len());
         }
+        let parts = Topic::replay_parts();
+        notices::append(&self.ports.log, &self.retry, (&parts, "telling of replays"), reports).await?;
         Ok(totals)
     }
 
@@ -120,4 +128,10 @@ impl Effects<'_> {
         tracing::info!(sensor_id = %deletion.sensor_id, %position, readings, "deleted readings");
         Ok(())
     }
+}
+
+/// What became of a part of a replay, under the replay's id.
+fn report(replay: &str, report: &PartReport) -> Document {
+    let body = serde_json::to_vec(report).expect("texts and numbers are always JSON");
+    Document { key: replay.to_owned(), body: Some(body.into()) }
 }

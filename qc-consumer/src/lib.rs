@@ -7,8 +7,10 @@
 //! Where a type has tests that look beyond the value, `follow` judges what comes in order by what `tails` remembers, before the write; after it,
 //! `windowed` reads a `slice` of rows around each late reading, revises what has other flags now, and tells topic `judged.{type}`.
 //!
+//! A part of a replay comes as a record among the readings of its sensor and is carried out between them (`rejudge`).
+//!
 //! **Invariant:** write, then commit: never the other way round. Of each topic, appended = stored + duplicate + revised + dead-lettered
-//! + deletion + skipped + pending.
+//! + deletion + rejudgement + skipped + pending.
 
 mod consumer;
 mod dead_letters;
@@ -17,7 +19,9 @@ mod follow;
 mod judgement;
 mod kind;
 pub mod metrics;
+mod notices;
 mod plan;
+mod rejudge;
 mod retention;
 mod retry;
 mod slice;

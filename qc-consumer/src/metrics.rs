@@ -261,13 +261,14 @@ impl Place {
 }
 
 /// The outcomes that [`PROCESSED`] tells apart.
-fn outcomes(totals: &Totals) -> [(&'static str, u64); 6] {
+fn outcomes(totals: &Totals) -> [(&'static str, u64); 7] {
     [
         ("stored", totals.stored),
         ("duplicate", totals.duplicate),
         ("revised", totals.revised),
         ("dead_lettered", totals.dead_lettered),
         ("deletion", totals.deletion),
+        ("rejudgement", totals.rejudgement),
         ("skipped", totals.skipped),
     ]
 }

@@ -48,7 +48,7 @@ impl Stored {
         Self { row: row.row, values: row.values.to_vec(), flags: row.flags.to_vec() }
     }
 
-    fn time(&self) -> Timestamp {
+    pub(crate) fn time(&self) -> Timestamp {
         self.row.phenomenon_time
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use checks::{Test, TestFlags};
 use domain::{Deletion, Judged, Position, SensorId, Timestamp, Topic};
-use ports::{Batch, ErrorKind, Outcome, TopicKind};
+use ports::{Outcome, Revisions};
 
 use crate::{
     effects::Effects,
@@ -18,6 +18,7 @@ use crate::{
     judgement::{Judgement, revisions},
     kind::Kind,
     metrics::FlagCounts,
+    notices,
     plan::Rows,
     retry::Failure,
     slice::{Neighbours, Slice, Source, Span, joined},
@@ -137,30 +138,32 @@ impl Effects<'_> {
 
     /// Tells judgements, then gives the store what it does not have of them.
     async fn carry_out_judgements(&self, kind: &Kind, judgements: Vec<Judgement>) -> Result<(), Failure> {
+        self.tell(kind, &judgements).await?;
+        self.revise(kind, &revisions(&judgements, kind.newest.width())).await
+    }
+
+    /// Tells judgements to whoever subscribes, and counts their flags.
+    pub(crate) async fn tell(&self, kind: &Kind, judgements: &[Judgement]) -> Result<(), Failure> {
         let mut counts = FlagCounts::new(kind.newest.width());
-        for judgement in &judgements {
+        for judgement in judgements {
             counts.count_tests(&judgement.tests, |_| true);
         }
         self.metrics.flags(&kind.newest, &counts);
-        let (log, topic) = (&self.ports.log, Topic::judged(&kind.newest.id));
+        let topic = Topic::judged(&kind.newest.id);
         for part in judgements.chunks(JUDGEMENTS_MAX) {
-            let documents: Vec<_> =
-                part.iter().map(|judgement| judgement.document(&kind.newest.property_ids)).collect();
-            let append = async || match log.append(&topic, Batch::Documents(documents.clone())).await {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    log.create_topic(&topic, TopicKind::Notices).await?;
-                    log.append(&topic, Batch::Documents(documents.clone())).await
-                }
-                answer => answer,
-            };
-            self.retry.until_done("appending judgements", append).await?;
-        }
-        let revisions = revisions(&judgements, kind.newest.width());
-        if !revisions.is_empty() {
-            let revise = || self.ports.store.revise(&kind.newest.id, &revisions);
-            self.retry.until_done("revising flags in the store", revise).await?;
+            let documents = part.iter().map(|judgement| judgement.document(&kind.newest.property_ids)).collect();
+            notices::append(&self.ports.log, &self.retry, (&topic, "appending judgements"), documents).await?;
         }
         Ok(())
+    }
+
+    /// Gives rows of the store other flags.
+    pub(crate) async fn revise(&self, kind: &Kind, revisions: &Revisions) -> Result<(), Failure> {
+        if revisions.is_empty() {
+            return Ok(());
+        }
+        let revise = || self.ports.store.revise(&kind.newest.id, revisions);
+        self.retry.until_done("revising flags in the store", revise).await.map(drop)
     }
 }
 

@@ -14,6 +14,7 @@ mod load;
 mod operations;
 mod readme;
 mod real_data;
+mod replays;
 mod samples;
 mod sensor_types;
 #[path = "stack/distributed.rs"]

@@ -21,6 +21,16 @@ impl Topic {
         Self(format!("judged.{sensor_type}").into())
     }
 
+    /// The compacted topic of replays, each with how far it is.
+    pub fn replays() -> Self {
+        Self("replays".into())
+    }
+
+    /// The topic of what became of the parts of replays.
+    pub fn replay_parts() -> Self {
+        Self("replay-parts".into())
+    }
+
     /// The compacted topic of sensor types and sensors.
     pub fn registry() -> Self {
         Self("registry".into())

@@ -40,7 +40,7 @@ pub trait Store: Send + Sync {
 
     /// Gives rows that are there other flags: those of a late reading's neighbours, or of a range that is judged again. Values, positions and
     /// the time of acceptance stay; flags, type version and so the label become what is given. A row that is not there is left out. Of one
-    /// identity named twice the later counts. Idempotent; visible and durable as a [`write`](Self::write) is. Answers how many rows have other
+    /// identity named twice the later counts; what an older version gives than the one that judged the row is left out. Idempotent; visible and durable as a [`write`](Self::write) is. Answers how many rows have other
     /// flags or another version than before.
     ///
     /// # Errors
@@ -141,11 +141,15 @@ impl Revisions {
         self.flags.extend_from_slice(flags);
     }
 
-    /// The flags that the row named at `index` gets, as many as it has or more; `None` where they are what it has, by the same version.
+    /// The flags that the row named at `index` gets, as many as it has or more; `None` where they are what it has, by the same version, or
+    /// an older version gives them.
     ///
     /// # Panics
     /// Where `index` is not below [`len`](Self::len).
     pub fn changes(&self, index: usize, row: RowRef<'_>) -> Option<Vec<Flag>> {
+        if self.type_versions[index] < row.row.type_version {
+            return None;
+        }
         let given = &self.flags[index * self.width..(index + 1) * self.width];
         let width = given.len().max(row.flags.len());
         let flag = |flags: &[Flag], property: usize| flags.get(property).copied().unwrap_or(Flag::NotEvaluated);

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use checks::{Checks, Series, TestFlags, neighbour};
-use domain::{Deletion, Flag, Partition, PropertyId, Readings, SensorTypeId, Timestamp, Topic, Value};
+use domain::{
+    Deletion, Flag, PartReport, Partition, PropertyId, Readings, Rejudgement, SensorTypeId, Timestamp, Topic, Value,
+};
 use ports::{Batch, Content, Log, ReadingQuery, Store, memory::LogSettings};
 use proptest::prelude::{Just, Strategy, prop, prop_oneof, proptest};
 use registry::parse_toml;
@@ -32,6 +34,21 @@ unit = "1"
 [properties.qc]
 spike = { suspect = 2, method = "differential" }
 neighbour = { sensors = ["x", "y"], within = "1s", suspect = 2, fail = 4 }
+"#;
+
+const RATE: &str = r#"
+id = "t"
+sampling_interval = "1s"
+[[properties]]
+id = "a"
+unit = "1"
+required = true
+[properties.qc]
+spike = { suspect = 4, fail = 8 }
+rate_of_change = { suspect = 1, fail = 3 }
+[[properties]]
+id = "b"
+unit = "1"
 "#;
 
 const NEIGHBOURS: [&str; 2] = ["x", "y"];
@@ -172,6 +189,93 @@ async fn changed_thresholds_judge_new_readings_and_old_ones_keep_theirs() {
     assert_eq!(rate(3), (2.into(), serde_json::Value::Null));
 }
 
+/// A part of a replay of all of a sensor's readings from a second on.
+fn rejudgement(sensor: &str, (from, to): (i64, i64), type_version: u32, is_dry: bool) -> Batch {
+    let (from, to) = (time(from), time(to));
+    let (sensor_id, replay) = (sensor_id(sensor), "r".to_owned());
+    Batch::Rejudgements(vec![Rejudgement { sensor_id, from, to, type_version, replay, part: 7, is_dry }])
+}
+
+/// What was told of the parts of replays.
+async fn reports(hub: &Hub) -> Vec<PartReport> {
+    let mut reader = hub.log.reader(&Topic::replay_parts(), Partition(0), domain::Position(0)).await.expect("a reader");
+    let mut reports = Vec::new();
+    for delivery in reader.next(10_000, Duration::ZERO).await.expect("documents") {
+        let Content::Documents(documents) = delivery.content else { panic!("documents") };
+        for document in documents {
+            assert_eq!(document.key, "r");
+            reports.push(serde_json::from_slice(&document.body.expect("a body")).expect("a report"));
+        }
+    }
+    reports
+}
+
+#[tokio::test]
+async fn replay_judges_by_the_version_it_names_and_a_dry_one_only_says_so() {
+    let mut hub = hub_with(RATE, 1).await;
+    let running = hub.start();
+    let row = |value: f64| [number(value), Value::ABSENT];
+    let values = [5.0, 3.5, 5.0, 5.0, 6.5, 5.0];
+    let readings: Vec<_> = values.into_iter().zip(0..).map(|(value, second)| ("s", second, row(value))).collect();
+    hub.append("t", batch(1, &readings)).await;
+    hub.drained("t").await;
+    let before = stored(&hub).await;
+    let stricter = RATE.replace("rate_of_change = { suspect = 1, fail = 3 }", "rate_of_change = { fail = 1 }");
+    let (id, draft) = parse_toml(&stricter, "t.toml").expect("a type");
+    hub.registry.put_sensor_type(id, draft).await.expect("put");
+
+    hub.append("t", rejudgement("s", (0, 100), 2, true)).await;
+    let totals = hub.drained("t").await;
+    assert_eq!((totals.stored, totals.rejudgement), (6, 1));
+    assert_eq!(stored(&hub).await, before, "a dry replay changes nothing");
+    let told_before = told(&hub).await.len();
+    // From the second on, so that the change at 1 stays suspect.
+    hub.append("t", rejudgement("s", (2, 100), 2, false)).await;
+    hub.drained("t").await;
+    let dry = reports(&hub).await.remove(0);
+    assert_eq!((dry.part, dry.changes.readings, dry.changes.readings_changed), (7, 6, 4));
+    assert_eq!((dry.changes.to_anomaly, dry.changes.to_normal), (4, 0));
+    let after = stored(&hub).await;
+    let whole = expected(&hub, &after);
+    let (now, then) = (&after["s"].2, &before["s"].2);
+    assert_eq!(now[2 * WIDTH..], whole["s"][2 * WIDTH..]);
+    assert_eq!(now[..2 * WIDTH], then[..2 * WIDTH]);
+    assert_eq!(told(&hub).await.len() - told_before, 3, "only what changes is told");
+    let done = reports(&hub).await.remove(1);
+    assert_eq!((done.changes.readings, done.changes.readings_changed), (4, 3));
+
+    // Once more changes nothing, and what comes late is judged with its neighbours by their versions.
+    hub.append("t", rejudgement("s", (2, 100), 2, false)).await;
+    hub.append("t", rejudgement("s", (0, 2), 2, false)).await;
+    hub.append("t", batch(2, &[("s", 7, row(5.0)), ("s", 6, row(3.0))])).await;
+    hub.drained("t").await;
+    running.stop().await.expect("stops");
+    assert_eq!(reports(&hub).await[2].changes.readings_changed, 0);
+    let rows = stored(&hub).await;
+    assert_eq!(rows["s"].2, expected(&hub, &rows)["s"]);
+}
+
+#[tokio::test]
+async fn replay_of_a_type_with_gross_range_alone_changes_flags_and_tells_nobody() {
+    let text = "id = \"t\"\nsampling_interval = \"1s\"\n[[properties]]\nid = \"a\"\nunit = \"1\"\ngross_range = { fail = [0, 9] }\n[[properties]]\nid = \"b\"\nunit = \"1\"\n";
+    let mut hub = hub_with(text, 1).await;
+    let running = hub.start();
+    let readings: Vec<_> =
+        (0..40_000).map(|second| ("s", second, [number((second % 10) as f64), Value::ABSENT])).collect();
+    hub.append("t", batch(1, &readings)).await;
+    let (id, draft) = parse_toml(&text.replace("[0, 9]", "[0, 8]"), "t.toml").expect("a type");
+    hub.registry.put_sensor_type(id, draft).await.expect("put");
+    hub.append("t", rejudgement("s", (0, 50_000), 2, false)).await;
+    hub.drained("t").await;
+    running.stop().await.expect("stops");
+    let changes = reports(&hub).await.remove(0).changes;
+    assert_eq!((changes.readings, changes.readings_changed, changes.to_anomaly), (40_000, 4_000, 4_000));
+    assert_eq!(changes.flags["a"]["1"]["4"], 4_000);
+    let rows = stored(&hub).await;
+    assert_eq!(rows["s"].2, expected(&hub, &rows)["s"]);
+    assert!(hub.log.extents(&Topic::judged(&SensorTypeId::parse("t").expect("an id"))).await.is_err());
+}
+
 #[tokio::test]
 async fn crash_between_any_two_steps_ends_with_the_same_flags() {
     let mut ends = Vec::new();
@@ -186,6 +290,7 @@ async fn crash_between_any_two_steps_ends_with_the_same_flags() {
             .await;
         let deletion = Deletion { sensor_id: sensor_id("s"), from: time(1), to: time(2) };
         hub.append("t", Batch::Deletions(vec![deletion])).await;
+        hub.append("t", rejudgement("s", (0, 9), 1, false)).await;
         wait_for("the step to be reached", async || hub.faults.hanging() == 1).await;
         running.kill().await;
         let running = hub.start();
@@ -204,6 +309,7 @@ async fn crash_between_any_two_steps_ends_with_the_same_flags() {
 enum Event {
     Readings(Vec<(usize, i64, [Value; WIDTH])>),
     Deletion(usize, i64, i64),
+    Rejudgement(usize, i64, bool),
     Kill,
     Pause,
 }
@@ -225,6 +331,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => readings.prop_map(Event::Readings),
         6 => run.prop_map(Event::Readings),
         1 => (0..3usize, 0..40i64, 1..10i64).prop_map(|(sensor, from, length)| Event::Deletion(sensor, from, from + length)),
+        1 => (0..3usize, 0..40i64, prop::bool::ANY).prop_map(|(sensor, from, is_dry)| Event::Rejudgement(sensor, from, is_dry)),
         1 => Just(Event::Kill),
         3 => Just(Event::Pause),
     ]
@@ -244,6 +351,9 @@ async fn check_events(events: &[Event], partitions: u32, records_max: usize) {
             Event::Deletion(sensor, from, to) => {
                 let deletion = Deletion { sensor_id: sensor_id(SENSORS[*sensor]), from: time(*from), to: time(*to) };
                 hub.append("t", Batch::Deletions(vec![deletion])).await;
+            }
+            Event::Rejudgement(sensor, from, is_dry) => {
+                hub.append("t", rejudgement(SENSORS[*sensor], (*from, from + 15), 1, *is_dry)).await;
             }
             Event::Kill => {
                 tokio::task::yield_now().await;

@@ -57,6 +57,9 @@ pub async fn a_revision_changes_flags_and_version_alone<B: Backend>() {
     let mut twice = revisions(&[(0, 3), (0, 3)], 8, &flags);
     twice.flags[..2].fill(Flag::Good);
     assert_eq!(store.revise(&id, &twice).await.expect("revised"), 1);
+    // An older version does not take a row back.
+    let late = revisions(&[(0, 3)], 7, &[Flag::Good, Flag::Good]);
+    assert_eq!(store.revise(&id, &late).await.expect("nothing"), 0);
     let row = rows::everything(&*store, &id).await.into_iter().find(|stored| stored.row.phenomenon_time == at(3));
     assert_eq!(row.map(|row| (row.row.type_version, row.flags)), Some((8, flags.to_vec())));
     drop(store);
