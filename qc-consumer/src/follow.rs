@@ -13,6 +13,7 @@ use crate::{
     judgement::Judgement,
     kind::Kind,
     plan::Rows,
+    slice::{Span, joined},
     tails::{Remembered, TypeTails},
 };
 
@@ -54,6 +55,13 @@ pub(crate) struct Late {
     pub(crate) sensor_id: SensorId,
     /// Their times, and whether each changed a row that was there.
     pub(crate) written: HashMap<Timestamp, bool>,
+}
+
+impl Late {
+    /// The times, where rows were made or changed.
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        joined(self.written.keys().map(|time| Span { from: *time, to: *time }).collect())
+    }
 }
 
 impl Followed {

@@ -13,7 +13,7 @@ use crate::{
     judgement::Judgement,
     kind::Kind,
     retry::Failure,
-    slice::{Neighbours, Slice, Source, Span},
+    slice::{Neighbours, Slice, Span},
 };
 
 /// What a slice that is judged again comes to.
@@ -32,8 +32,6 @@ impl Effects<'_> {
         kind: &Kind,
         part: &Rejudgement,
     ) -> Result<PartReport, Failure> {
-        let ports = self.ports;
-        let source = Source { store: &*ports.store, sensor_type: &kind.newest.id, sensor_id: &part.sensor_id };
         if !part.is_dry {
             // It remembers flags of the version before.
             self.tails.of(topic).take(&part.sensor_id);
@@ -42,12 +40,7 @@ impl Effects<'_> {
         let to = part.to.saturating_sub(Duration::from_micros(1));
         let mut rest = (part.from < part.to).then_some(Span { from: part.from, to });
         while let Some(span) = rest {
-            let read = async || {
-                let slice = source.slice(&[span], kind.reach).await?;
-                let neighbours = Neighbours::read(source, kind, &slice).await?;
-                Ok((slice, neighbours))
-            };
-            let (slice, neighbours) = self.retry.until_done("reading from the store", read).await?;
+            let (slice, neighbours) = self.read(kind, &part.sensor_id, &[span]).await?;
             // Rows behind the part are in a slice for those before them.
             rest = slice.rest.filter(|rest| rest.from < part.to);
             let rejudged = rejudge_slice(kind, (part, span.from), (slice, &neighbours), &mut changes);

@@ -10,6 +10,7 @@ use std::{
 
 use checks::{Test, TestFlags};
 use domain::{Deletion, Judged, Position, SensorId, Timestamp, Topic};
+use futures_util::future::try_join_all;
 use ports::{Outcome, Revisions};
 
 use crate::{
@@ -27,6 +28,12 @@ use crate::{
 
 /// About the most judgements in one append.
 const JUDGEMENTS_MAX: usize = 4_096;
+
+/// Late sensors whose rows are read at once: a store that is far away answers all of them in the time of one.
+const READ_AHEAD: usize = 16;
+
+/// A slice with what the sensor's neighbours said near it.
+pub(crate) type Read = (Slice, Neighbours);
 
 /// Judgements that are not carried out yet: those of many sensors go together.
 #[derive(Default)]
@@ -56,10 +63,13 @@ impl Effects<'_> {
         for (sensor_id, remembered) in remembered {
             self.tails.of(topic).keep(sensor_id, remembered);
         }
-        for Late { sensor_id, written } in late {
-            let spans = joined(written.keys().map(|time| Span { from: *time, to: *time }).collect());
-            self.judge_again(topic, kind, &sensor_id, (&spans, &written)).await?;
-            self.judge_neighbours(topic, kind, &sensor_id, &spans).await?;
+        let late: Vec<_> = late.into_iter().map(|late| (late.spans(), late)).collect();
+        for part in late.chunks(READ_AHEAD) {
+            let ahead = self.read_ahead(kind, part).await?;
+            for ((spans, Late { sensor_id, written }), ahead) in part.iter().zip(ahead) {
+                self.judge_again(topic, kind, sensor_id, (spans, written, ahead)).await?;
+                self.judge_neighbours(topic, kind, sensor_id, spans).await?;
+            }
         }
         self.carry_out_pending(kind).await?;
         Ok((judged, outcomes))
@@ -75,7 +85,7 @@ impl Effects<'_> {
         self.tails.of(topic).take(&deletion.sensor_id);
         self.delete(kind, deletion, position).await?;
         let span = Span { from: deletion.from, to: deletion.to.saturating_sub(Duration::from_micros(1)) };
-        self.judge_again(topic, kind, &deletion.sensor_id, (&[span], &HashMap::new())).await?;
+        self.judge_again(topic, kind, &deletion.sensor_id, (&[span], &HashMap::new(), None)).await?;
         self.judge_neighbours(topic, kind, &deletion.sensor_id, &[span]).await?;
         self.carry_out_pending(kind).await
     }
@@ -92,33 +102,50 @@ impl Effects<'_> {
         let widened = |span: &Span| Span { from: span.from.saturating_sub(within), to: span.to.saturating_add(within) };
         let near = joined(spans.iter().map(widened).collect());
         for other in kind.neighbours_of(sensor_id) {
-            self.judge_again(topic, kind, other, (&near, &HashMap::new())).await?;
+            self.judge_again(topic, kind, other, (&near, &HashMap::new(), None)).await?;
         }
         Ok(())
     }
 
-    /// Judges the rows whose windows some spans of a sensor touch, slice by slice; remembers its newest row where that is among them.
+    /// The first slices of late sensors, all at once; none where sensors judge each other's rows again, because one would change another's.
+    async fn read_ahead(&self, kind: &Kind, late: &[(Vec<Span>, Late)]) -> Result<Vec<Option<Read>>, Failure> {
+        if kind.reach.neighbours.is_some() {
+            return Ok(late.iter().map(|_| None).collect());
+        }
+        let reads = late.iter().map(|(spans, late)| self.read(kind, &late.sensor_id, spans));
+        Ok(try_join_all(reads).await?.into_iter().map(Some).collect())
+    }
+
+    /// Reads the slice that covers the first of some spans.
+    pub(crate) async fn read(&self, kind: &Kind, sensor_id: &SensorId, spans: &[Span]) -> Result<Read, Failure> {
+        let source = Source { store: &*self.ports.store, sensor_type: &kind.newest.id, sensor_id };
+        let read = async || {
+            let slice = source.slice(spans, kind.reach).await?;
+            let neighbours = Neighbours::read(source, kind, &slice).await?;
+            Ok((slice, neighbours))
+        };
+        self.retry.until_done("reading from the store", read).await
+    }
+
+    /// Judges the rows whose windows some spans of a sensor touch, slice by slice, of which the first may have been read already; remembers its
+    /// newest row where that is among them.
     async fn judge_again(
         &mut self,
         topic: &Topic,
         kind: &Kind,
         sensor_id: &SensorId,
-        (spans, written): (&[Span], &HashMap<Timestamp, bool>),
+        (spans, written, mut ahead): (&[Span], &HashMap<Timestamp, bool>, Option<Read>),
     ) -> Result<(), Failure> {
-        let ports = self.ports;
-        let source = Source { store: &*ports.store, sensor_type: &kind.newest.id, sensor_id };
         let mut spans = spans.to_vec();
         while !spans.is_empty() {
             // A slice is compared with what the store has.
             if self.pending.sensors.contains(sensor_id) || self.pending.judgements.len() >= JUDGEMENTS_MAX {
                 self.carry_out_pending(kind).await?;
             }
-            let read = async || {
-                let slice = source.slice(&spans, kind.reach).await?;
-                let neighbours = Neighbours::read(source, kind, &slice).await?;
-                Ok((slice, neighbours))
+            let (slice, neighbours) = match ahead.take() {
+                Some(read) => read,
+                None => self.read(kind, sensor_id, &spans).await?,
             };
-            let (slice, neighbours) = self.retry.until_done("reading from the store", read).await?;
             spans.drain(..slice.covered);
             spans.splice(..0, slice.rest);
             let (flags, tail) = slice.judge(kind, sensor_id, &neighbours);
