@@ -46,7 +46,6 @@ ingest_api:ingest-api
 qc_consumer:qc-consumer
 kibana_system:kibana-server
 kibana_admin:kibana-loader
-kibana_loader:kibana-loader
 viewer:scientist
 scientist:scientist
 ROLES

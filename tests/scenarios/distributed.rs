@@ -16,6 +16,7 @@ mod readme;
 mod real_data;
 mod replays;
 mod samples;
+mod secured;
 mod sensor_types;
 #[path = "stack/distributed.rs"]
 mod stack;

@@ -6,6 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 
 #[cfg(feature = "distributed")]
 use distributed::{log::KafkaLog, store::ElasticStore};
+use domain::Sensor;
 use embedded::Folder;
 use ports::{Clock, ErrorKind, Log, PortError, Store};
 
@@ -58,7 +59,7 @@ pub struct Backends {
 enum Place {
     Embedded(PathBuf, Arc<Folder>),
     #[cfg(feature = "distributed")]
-    Distributed(Arc<KafkaLog>),
+    Distributed(Arc<KafkaLog>, Arc<ElasticStore>),
 }
 
 impl Backends {
@@ -77,7 +78,8 @@ impl Backends {
             Settings::Distributed { log, store } => {
                 let store = Arc::new(ElasticStore::new((**store).clone())?);
                 let log = Arc::new(KafkaLog::open((**log).clone(), clock).await?);
-                Ok(Self { log: Arc::clone(&log) as _, store, place: Place::Distributed(log) })
+                let place = Place::Distributed(Arc::clone(&log), Arc::clone(&store));
+                Ok(Self { log, store, place })
             }
         }
     }
@@ -97,16 +99,16 @@ impl Backends {
         match &self.place {
             Place::Embedded(path, folder) => Some((path.clone(), Arc::clone(folder))),
             #[cfg(feature = "distributed")]
-            Place::Distributed(_) => None,
+            Place::Distributed(..) => None,
         }
     }
 
-    /// What must be done for the log from time to time by a process that works it off. It may outlive this value.
+    /// What must be done from time to time by a process that works off the log. It may outlive this value.
     pub fn upkeep(&self) -> Upkeep {
         match &self.place {
             Place::Embedded(..) => Upkeep::None,
             #[cfg(feature = "distributed")]
-            Place::Distributed(log) => Upkeep::Kafka(Arc::clone(log)),
+            Place::Distributed(log, store) => Upkeep::Servers(Arc::clone(log), Arc::clone(store)),
         }
     }
 
@@ -124,19 +126,19 @@ impl Backends {
                 None => Ok(false),
             },
             #[cfg(feature = "distributed")]
-            Place::Distributed(log) => log.close().await.map(|()| true),
+            Place::Distributed(log, _) => log.close().await.map(|()| true),
         }
     }
 }
 
-/// Upkeep of a log that does not look after itself.
+/// Upkeep of backends that do not look after themselves.
 #[derive(Clone)]
 pub enum Upkeep {
     /// There is none: the data folder looks after itself.
     None,
-    /// Retention of topics on Kafka.
+    /// Retention of topics on Kafka, sensors shown in Elasticsearch.
     #[cfg(feature = "distributed")]
-    Kafka(Arc<KafkaLog>),
+    Servers(Arc<KafkaLog>, Arc<ElasticStore>),
 }
 
 impl Upkeep {
@@ -148,7 +150,21 @@ impl Upkeep {
         match self {
             Self::None => Ok(()),
             #[cfg(feature = "distributed")]
-            Self::Kafka(log) => log.apply_retention().await,
+            Self::Servers(log, _) => log.apply_retention().await,
+        }
+    }
+
+    /// Shows the sensors to programs that look into the store by themselves.
+    ///
+    /// # Errors
+    /// `Unavailable`, `DiskFull`, `Rejected`; to be tried again next time.
+    pub async fn show_sensors(&self, sensors: impl FnOnce() -> Vec<Arc<Sensor>>) -> Result<(), PortError> {
+        #[cfg(not(feature = "distributed"))]
+        let _ = sensors;
+        match self {
+            Self::None => Ok(()),
+            #[cfg(feature = "distributed")]
+            Self::Servers(_, store) => store.show_sensors(&sensors()).await.map(drop),
         }
     }
 
@@ -162,7 +178,7 @@ impl Upkeep {
         match self {
             Self::None => Ok(()),
             #[cfg(feature = "distributed")]
-            Self::Kafka(log) => {
+            Self::Servers(log, _) => {
                 let endangered = log.endangered(group).await.map_err(|error| error.to_string())?;
                 let Some(first) = endangered.first() else { return Ok(()) };
                 Err(format!(

@@ -1,6 +1,6 @@
 //! Stored readings per second of the store on Elasticsearch against a raw bulk load of the same documents, in turns, in the same run.
 //!
-//! `cargo bench -p distributed --bench store -- [--url http://127.0.0.1:9200] [--rows 200000] [--rounds 3]`
+//! `cargo bench -p distributed --bench store -- [--rows 200000] [--rounds 3]`
 
 use std::{
     sync::Arc,
@@ -44,12 +44,11 @@ struct Options {
 
 impl Options {
     fn parse() -> Self {
-        let mut options = Self { url: "http://127.0.0.1:9200".to_owned(), rows: 200_000, rounds: 3 };
+        let mut options = Self { url: servers::elasticsearch().url(), rows: 200_000, rounds: 3 };
         let mut args = std::env::args().skip(1);
         while let Some(name) = args.next() {
             let mut next = || args.next().expect("a value behind the option");
             match name.as_str() {
-                "--url" => options.url = next(),
                 "--rows" => options.rows = next().parse().expect("a number"),
                 "--rounds" => options.rounds = next().parse().expect("a number"),
                 _ => {}

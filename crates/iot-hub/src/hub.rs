@@ -26,8 +26,10 @@ const PENDING_EVERY: Duration = Duration::from_millis(20);
 const BLOCKING_GRACE: Duration = Duration::from_millis(200);
 /// Time between two looks at how far quality control is, in a process without it.
 const PROGRESS_EVERY: Duration = Duration::from_millis(500);
-/// Time between two rounds of the log's upkeep.
+/// Time between two rounds of the log's upkeep, and before what failed is tried again.
 const UPKEEP_EVERY: Duration = Duration::from_secs(30);
+/// Time between two looks at which sensors have changed.
+const SENSORS_EVERY: Duration = Duration::from_secs(5);
 /// The longest pause between two tries to reach log and store at the start.
 const OPEN_PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -226,9 +228,9 @@ impl Hub<'_> {
                 }
             });
         }
-        let ports = qc_consumer::Ports { log, store, registry, clock };
         let qc = qc_consumer::Config { stop_wait_max: COMMIT_GRACE, ..self.config.qc.clone() };
-        let upkeep = keep_up(self.backends.upkeep());
+        let upkeep = keep_up(self.backends.upkeep(), registry.clone());
+        let ports = qc_consumer::Ports { log, store, registry, clock };
         Box::pin(async move {
             tokio::select! {
                 ended = qc_consumer::run(ports, qc, &metrics, stop) => Ok(ended?),
@@ -287,13 +289,36 @@ fn unread_is_safe(upkeep: Upkeep) -> ReadinessCheck {
     ReadinessCheck { name: "retention", check: Arc::new(check) }
 }
 
-/// Looks after the log, for ever.
-async fn keep_up(upkeep: Upkeep) -> Infallible {
+/// Looks after the backends, for ever.
+async fn keep_up(upkeep: Upkeep, registry: Registry) -> Infallible {
+    tokio::select! {
+        never = apply_retention(&upkeep) => match never {},
+        never = show_sensors(&upkeep, &registry) => match never {},
+    }
+}
+
+async fn apply_retention(upkeep: &Upkeep) -> Infallible {
     loop {
         tokio::time::sleep(UPKEEP_EVERY).await;
         if let Err(error) = upkeep.apply_retention().await {
             tracing::warn!(%error, "the log's retention can't be applied now; the next round tries again");
         }
+    }
+}
+
+async fn show_sensors(upkeep: &Upkeep, registry: &Registry) -> Infallible {
+    let mut changes = registry.all_changes();
+    loop {
+        changes.mark_unchanged();
+        let shown = upkeep.show_sensors(|| registry.sensors(None)).await;
+        if let Err(error) = shown {
+            tracing::warn!(%error, "the sensors can't be shown now; the next round tries again");
+            tokio::time::sleep(UPKEEP_EVERY).await;
+            continue;
+        }
+        tokio::time::sleep(SENSORS_EVERY).await;
+        // The registry is there as long as this value: an error can't be.
+        let _ = changes.changed().await;
     }
 }
 

@@ -333,6 +333,11 @@ impl Registry {
         self.0.shared.type_changes.subscribe()
     }
 
+    /// Moves at every change of a sensor type or a sensor.
+    pub fn all_changes(&self) -> watch::Receiver<u64> {
+        self.0.shared.applied.subscribe()
+    }
+
     /// Says whether this process follows the registry without trouble.
     ///
     /// # Errors

@@ -138,7 +138,7 @@ impl Elasticsearch {
         self.ask("POST", &format!("/{HUB}readings-emb*/_refresh"), "").await;
         let mut indices = std::collections::BTreeSet::new();
         loop {
-            let mut query = json!({"size": DOCUMENTS, "sort": ["sensor_id", "phenomenon_time"]});
+            let mut query = json!({"size": DOCUMENTS, "sort": ["phenomenon_time", "sensor_id"]});
             if let Some(after) = &after {
                 query["search_after"] = after.clone();
             }

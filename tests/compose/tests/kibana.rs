@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, process::id, sync::Arc};
 
 use compose::{Bars, Elasticsearch, Objects, Panel};
 use distributed::store::{ElasticStore, Period, Settings};
-use domain::SensorType;
+use domain::{Sensor, SensorId, SensorType};
 use ports::Store;
 use serde_json::{Value, json};
 
@@ -77,8 +77,8 @@ impl Place {
         let store = ElasticStore::new(settings).expect("settings that make sense");
         store.prepare(&boreholes()).await.expect("Elasticsearch prepares the type");
         elasticsearch.expect("PUT", &format!("/{prefix}readings-emb.2017"), "").await;
-        let sensors = std::fs::read_to_string(compose::folder().join("kibana/sensors.json")).expect("the mapping");
-        elasticsearch.expect("PUT", &format!("/{prefix}sensors"), sensors).await;
+        store.show_sensors(&sensors()).await.expect("Elasticsearch takes the sensors");
+        elasticsearch.expect("POST", &format!("/{prefix}sensors/_refresh"), "").await;
         Self { elasticsearch, prefix }
     }
 
@@ -98,6 +98,15 @@ impl Place {
             elasticsearch.expect("DELETE", &format!("/_index_template/{prefix}{template}"), "").await;
         }
     }
+}
+
+/// Two sensors, one of which has a place.
+fn sensors() -> [Arc<Sensor>; 2] {
+    let sensor = |number: u64, place| {
+        let id = SensorId::parse(&format!("emb{}", number + 1)).expect("a sensor id");
+        Arc::new(Sensor { id, number, sensor_type: boreholes().id, name: None, place, group: None })
+    };
+    [sensor(1, Some(domain::Place { latitude: 53.8, longitude: -2.9 })), sensor(2, None)]
 }
 
 fn boreholes() -> SensorType {
@@ -206,8 +215,6 @@ async fn every_panel_shows_what_is_known() {
     let place = Place::with_indices("panels").await;
     let readings = Arc::new(readings());
     place.load("readings-emb.2017", &readings.iter().map(Reading::document).collect::<Vec<_>>()).await;
-    let known = json!({"sensor_id": "emb2", "sensor_type": "emb", "place": {"lat": 53.8, "lon": -2.9}});
-    place.load("sensors", &[known, json!({"sensor_id": "emb3", "sensor_type": "emb"})]).await;
     let objects = Objects::read();
     for object in objects.shown() {
         let shown = Panel::of(object, &objects).shown(&place.elasticsearch, &place.prefix).await;

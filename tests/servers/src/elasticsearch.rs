@@ -6,14 +6,14 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpStream},
     os::unix::fs::chown,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::geteuid;
 
-use crate::{Own, Server, cache, folder::copy_folder, java, maven, version_of};
+use crate::{Own, Security, Server, cache, folder::copy_folder, java, maven, version_of};
 
 /// The oldest Java it runs on.
 const JAVA_MIN: u32 = 21;
@@ -21,6 +21,8 @@ const JAVA_MIN: u32 = 21;
 const SETTINGS: &str = include_str!("elasticsearch.yml");
 /// Options of its Java.
 const JAVA_OPTIONS: &str = include_str!("elasticsearch.jvm.options");
+/// What a user may do: the rights of our services.
+const ROLES: &str = include_str!("../../../compose/elasticsearch/roles.yml");
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A request for the state of the server.
@@ -32,12 +34,14 @@ const USER: &str = "nobody";
 #[derive(Debug, Clone)]
 pub struct Elasticsearch {
     ports: [u16; 2],
+    security: Option<Security>,
 }
 
 impl Elasticsearch {
-    /// Its address. It asks for no password.
+    /// Its address. It asks for no password unless it was started secured.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.ports[0])
+        let scheme = if self.security.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.ports[0])
     }
 
     /// Starts an Elasticsearch of the test's own.
@@ -46,6 +50,21 @@ impl Elasticsearch {
     /// With what is missing, where it can't be had or does not start.
     pub fn start_own() -> Own<Self> {
         Own::launch(Self::at).unwrap_or_else(|error| panic!("a server that this test needs can't be had: {error:#}"))
+    }
+
+    /// Starts an Elasticsearch of the test's own that takes TLS alone, and asks for a user and a password; the user has the rights that
+    /// `compose/` gives to our services.
+    ///
+    /// # Panics
+    /// With what is missing, where it can't be had or does not start.
+    pub fn start_secured() -> (Own<Self>, Security) {
+        let security = Security::new().expect("keys and certificates");
+        let secured = |ports| Self { ports, security: Some(security.clone()) };
+        let elasticsearch = Own::launch(secured);
+        (
+            elasticsearch.unwrap_or_else(|error| panic!("a server that this test needs can't be had: {error:#}")),
+            security,
+        )
     }
 }
 
@@ -71,7 +90,7 @@ impl Server for Elasticsearch {
     }
 
     fn at(ports: [u16; 2]) -> Self {
-        Self { ports }
+        Self { ports, security: None }
     }
 
     fn prepare(&self, folder: &Path) -> Result<Command> {
@@ -85,13 +104,21 @@ impl Server for Elasticsearch {
             copy_folder(&program.join("config"), &settings)?;
         }
         let [http, transport] = self.ports;
-        let own = format!(
+        let mut own = format!(
             "http.port: {http}\ntransport.port: {transport}\npath.data: {}\npath.logs: {}\n",
             data.display(),
             logs.display()
         );
+        if let Some(security) = &self.security {
+            own += &secured(security, &settings)?;
+        } else {
+            own += "xpack.security.enabled: false\n";
+        }
         fs::write(settings.join("elasticsearch.yml"), format!("{SETTINGS}{own}"))?;
         fs::write(settings.join("jvm.options"), JAVA_OPTIONS)?;
+        if self.security.is_some() {
+            add_user(&program, (&java, &settings))?;
+        }
         let mut command = as_a_user(folder)?;
         command.arg(program.join("bin/elasticsearch")).env("ES_JAVA_HOME", java).env("ES_JAVA_OPTS", "");
         command.env("ES_PATH_CONF", settings).env("ES_TMPDIR", scratch);
@@ -99,10 +126,42 @@ impl Server for Elasticsearch {
     }
 
     fn probe(&self) -> Result<(), String> {
+        if self.security.is_some() {
+            // Behind TLS nothing is asked: whoever uses it waits until it is well.
+            return TcpStream::connect((Ipv4Addr::LOCALHOST, self.ports[0]))
+                .map(drop)
+                .map_err(|error| error.to_string());
+        }
         let answer = health(self.ports[0]).map_err(|error| format!("{error:#}"))?;
         let is_well = answer.starts_with("HTTP/1.1 200") && !answer.contains("\"status\":\"red\"");
         if is_well { Ok(()) } else { Err(answer) }
     }
+}
+
+/// Writes the files of a secured node; gives its settings beyond the others.
+fn secured(security: &Security, settings: &Path) -> Result<String> {
+    let files = [("http.pem", &*security.server.certificate), ("http.key", &security.server.key), ("roles.yml", ROLES)];
+    for (name, content) in files {
+        fs::write(settings.join(name), content)?;
+    }
+    Ok("xpack.security.enabled: true\nxpack.security.http.ssl.enabled: true\n\
+        xpack.security.http.ssl.certificate: http.pem\nxpack.security.http.ssl.key: http.key\n"
+        .to_owned())
+}
+
+/// Makes the user of a secured node.
+fn add_user(program: &Path, (java, settings): (&Path, &Path)) -> Result<()> {
+    let users = fs::read_to_string(settings.join("users")).unwrap_or_default();
+    if users.starts_with(Security::USER) {
+        return Ok(());
+    }
+    let mut add = Command::new(program.join("bin/elasticsearch-users"));
+    add.args(["useradd", Security::USER, "-p", Security::PASSWORD, "-r", "ingest_api,qc_consumer"]);
+    add.env("ES_JAVA_HOME", java).env("ES_PATH_CONF", settings).stdin(Stdio::null());
+    let output = add.output().context("can't run `elasticsearch-users`")?;
+    let said = [output.stdout, output.stderr].concat();
+    ensure!(output.status.success(), "no user can be made: {}", String::from_utf8_lossy(&said).trim());
+    Ok(())
 }
 
 /// The start of a command line: root's becomes another user's, who owns the folder from then on.

@@ -2,7 +2,8 @@
 //!
 //! [`kafka`] and [`elasticsearch`] answer with servers that all test processes of a user share: the first process that asks starts one,
 //! and it ends by itself, with its data, when no process has used it for half a minute. So each test works in topics and indices with
-//! names of its own. [`Kafka::start_own`] and [`Elasticsearch::start_own`] start a server that one test may kill.
+//! names of its own. [`Kafka::start_own`] and [`Elasticsearch::start_own`] start a server that one test may kill, `start_secured` one that
+//! asks for TLS and a password.
 //!
 //! The programs come out of Maven's registry, once, into a cache: the folder in `IOT_HUB_SERVERS`, else `/var/cache/iot-hub-servers` for
 //! root, else `iot-hub-servers` in the user's cache folder. A server that can't be had makes the test fail with what is missing.
@@ -19,6 +20,7 @@ mod maven;
 mod own;
 mod ports;
 mod process;
+mod security;
 mod shared;
 mod wait;
 
@@ -29,6 +31,7 @@ use anyhow::Result;
 pub use elasticsearch::Elasticsearch;
 pub use kafka::Kafka;
 pub use own::Own;
+pub use security::{Identity, Security};
 
 /// The Kafka that all test processes share, started where it does not run.
 ///

@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ports", &["domain"]),
     ("embedded", &["domain", "ports"]),
     ("distributed", &["domain", "ports"]),
-    ("backends", &["ports", "embedded", "distributed"]),
+    ("backends", &["domain", "ports", "embedded", "distributed"]),
     ("registry", &["domain", "ports"]),
     ("ingest-api", &["domain", "ports", "registry"]),
     ("qc-consumer", &["domain", "checks", "ports", "registry"]),

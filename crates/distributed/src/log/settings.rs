@@ -87,10 +87,8 @@ pub struct Tls {
     pub ca_file: Option<PathBuf>,
     /// PEM file of the hub's own certificate, where the brokers ask for one.
     pub certificate_file: Option<PathBuf>,
-    /// PEM file of its key.
+    /// PEM file of its key, not encrypted.
     pub key_file: Option<PathBuf>,
-    /// What the key is encrypted with.
-    pub key_password: Option<Secret>,
 }
 
 /// Name and password by SASL.
@@ -173,9 +171,6 @@ impl Settings {
                     config.set(key, file.to_string_lossy());
                 }
             }
-            if let Some(password) = &tls.key_password {
-                config.set("ssl.key.password", &password.0);
-            }
         }
         if let Some(sasl) = &self.sasl {
             config.set("sasl.mechanisms", sasl.mechanism.as_str());
@@ -194,7 +189,6 @@ impl Settings {
             .set("acks", "all")
             .set("partitioner", "murmur2_random")
             .set("compression.type", self.compression.as_str())
-            .set("linger.ms", "2")
             .set("queue.buffering.max.messages", "0")
             .set("queue.buffering.max.kbytes", "2097151")
             .set("delivery.timeout.ms", self.delivery_timeout.as_millis().max(1_000).to_string());
@@ -242,8 +236,7 @@ mod tests {
             username: "hub".to_owned(),
             password: Secret::new("do-not-print"),
         };
-        let tls = Tls { key_password: Some(Secret::new("do-not-print")), ..Tls::default() };
-        let settings = Settings { sasl: Some(sasl), tls: Some(tls), ..Settings::default() };
+        let settings = Settings { sasl: Some(sasl), tls: Some(Tls::default()), ..Settings::default() };
         assert!(!format!("{settings:?}").contains("do-not-print"));
         assert_eq!(settings.client().get("security.protocol"), Some("sasl_ssl"));
         assert_eq!(settings.client().get("sasl.mechanisms"), Some("SCRAM-SHA-512"));

@@ -18,6 +18,8 @@ pub(crate) struct Bulk {
 pub(crate) enum Action {
     /// It is not there yet.
     Create,
+    /// Whatever is there.
+    Put,
     /// It is there, as it was read.
     Replace(Seen),
     /// It is to go, if it is as it was read.
@@ -64,6 +66,7 @@ impl Bulk {
         self.len += 1;
         let (name, seen) = match action {
             Action::Create => ("create", None),
+            Action::Put => ("index", None),
             Action::Replace(seen) => ("index", Some(seen)),
             Action::Delete(seen) => ("delete", Some(seen)),
         };

@@ -18,6 +18,7 @@ mod remove;
 mod revise;
 mod scan;
 mod search;
+mod sensors;
 mod settings;
 mod statistics;
 mod types;
@@ -26,14 +27,14 @@ mod write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::{Deletion, Judged, Position, SensorType, SensorTypeId, Timestamp};
+use domain::{Deletion, Judged, Position, Sensor, SensorType, SensorTypeId, Timestamp};
 use ports::{
     Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Revisions, Scan, SensorSummary, Store,
 };
 
 use self::{
     client::Client, health::Health, remove::Remover, revise::Reviser, scan::ElasticScan, search::Refresher,
-    types::Types, write::Writer,
+    sensors::Sensors, types::Types, write::Writer,
 };
 pub use self::{
     period::Period,
@@ -48,6 +49,7 @@ pub struct ElasticStore {
     types: Arc<Types>,
     writer: Writer,
     refresher: Refresher,
+    sensors: Sensors,
     health: Health,
 }
 
@@ -61,7 +63,16 @@ impl ElasticStore {
         let types = Arc::new(Types::new(client.clone(), settings.clone()));
         let writer = Writer::new(client.clone(), Arc::clone(&types), &settings);
         let health = Health::new(client.clone(), types.pattern_of_all());
-        Ok(Self { client, settings, types, writer, refresher: Refresher::default(), health })
+        let sensors = Sensors::new(client.clone(), &settings);
+        Ok(Self { client, settings, types, writer, refresher: Refresher::default(), sensors, health })
+    }
+
+    /// Writes the sensors that differ from what this process has written, for other programs to look at; answers how many did.
+    ///
+    /// # Errors
+    /// `Unavailable`, `DiskFull`, `Rejected` where somebody has made the index otherwise.
+    pub async fn show_sensors(&self, sensors: &[Arc<Sensor>]) -> Result<usize, PortError> {
+        self.sensors.show(sensors).await
     }
 
     /// A type as it is now, with all that was written to it visible.

@@ -92,7 +92,8 @@ impl Default for Settings {
             period: Period::Year,
             shards: 1,
             replicas: 1,
-            bulk_rows_max: 5_000,
+            // A sixteenth of what quality control hands over at the most: no request is left over for which the others have to be waited.
+            bulk_rows_max: 2_048,
             bulk_size_max: 4 << 20,
             bulks_in_flight_max: 4,
             page_rows_max: 10_000,

@@ -52,7 +52,6 @@ fn security(fields: &mut Fields<'_>) -> (Option<Tls>, Option<Sasl>) {
         ca_file: fields.path("kafka.ca_file"),
         certificate_file: fields.path("kafka.certificate_file"),
         key_file: fields.path("kafka.key_file"),
-        key_password: None,
     };
     (encrypted.then_some(tls), named.then(|| sasl(fields)))
 }

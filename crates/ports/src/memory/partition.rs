@@ -13,8 +13,8 @@ pub(super) struct Records {
     accepted_at: Timestamp,
     /// By position of their first record.
     batches: BTreeMap<u64, Accepted>,
-    /// In a compacted topic: position of the newest document of each key.
-    newest: BTreeMap<String, u64>,
+    /// In a compacted topic: positions of the newest document of each key and of the one that it replaced.
+    newest: BTreeMap<String, (u64, Option<u64>)>,
 }
 
 #[derive(Debug)]
@@ -54,14 +54,18 @@ impl Records {
         (self.accepted_at, Position(first))
     }
 
-    /// Appends documents to a compacted topic: each alone, in place of the one that its key had.
+    /// Appends documents to a compacted topic, each alone.
+    ///
+    /// The one that its key had goes with the next one: no log that several processes share is compacted while they write.
     pub(super) fn push_compacted(&mut self, now: Timestamp, documents: Vec<crate::Document>) -> (Timestamp, Position) {
         let first = Position(self.end);
         self.accepted_at = self.accepted_at.max(now);
         for document in documents {
-            if let Some(replaced) = self.newest.insert(document.key.clone(), self.end) {
-                self.batches.remove(&replaced);
+            let (newest, replaced) = self.newest.get(&document.key).copied().unzip();
+            if let Some(before) = replaced.flatten() {
+                self.batches.remove(&before);
             }
+            self.newest.insert(document.key.clone(), (self.end, newest));
             self.push(now, Content::Documents(vec![document]));
         }
         (self.accepted_at, first)

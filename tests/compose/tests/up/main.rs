@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use compose::{Elasticsearch, Objects, Panel};
 use harness::{Hub, Launch, wait_for};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::{feeding::months, stack::Stack};
 
@@ -51,6 +51,7 @@ async fn stack_takes_real_months_through_kills_and_answers_like_the_embedded_one
     }
     same_answers(&stack, &embedded).await;
     panels_show_what_is_stored(&stack, &embedded).await;
+    map_shows_where_sensors_are(&stack).await;
     scientist_reads_and_does_not_write(&stack).await;
     prometheus_sees_every_process(&stack).await;
 }
@@ -97,6 +98,20 @@ async fn panels_show_what_is_stored(stack: &Stack, embedded: &Hub) {
             assert_eq!(of_sensor, known, "anomalies of {sensor}");
         }
     }
+}
+
+async fn map_shows_where_sensors_are(stack: &Stack) {
+    let place = json!({"sensor_type": "emb", "place": {"latitude": 53.8, "longitude": -2.9}});
+    let put = stack::client().put(format!("{}/v1/sensors/emb3", stack.hub())).json(&place);
+    assert_eq!(put.send().await.expect("an answer").status(), 200);
+    let objects = Objects::read();
+    let (map, elasticsearch) =
+        (Panel::of(objects.get("map", "iot-hub-map"), &objects), stack.elasticsearch("scientist"));
+    wait_for("emb3 on the map", SETTLE_TIMEOUT, async || {
+        let shown = map.shown(&elasticsearch, "").await;
+        if shown.values().sum::<f64>() == 1.0 { Ok(()) } else { Err(format!("{shown:?}")) }
+    })
+    .await;
 }
 
 async fn scientist_reads_and_does_not_write(stack: &Stack) {
