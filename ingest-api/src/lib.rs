@@ -12,6 +12,7 @@ pub mod openapi;
 pub mod output;
 mod principal;
 mod problem;
+mod replays;
 mod routes;
 mod service;
 mod state;

@@ -1,11 +1,16 @@
 //! The OpenAPI description, assembled from the handlers, and the shapes that it names.
 
+mod quality_control;
+mod replays;
+
 use std::collections::BTreeMap;
 
 use utoipa::{OpenApi, ToSchema};
 
+use self::quality_control::QualityControl;
+pub use self::replays::{Replay, ReplayRequest, Replays};
 use crate::{
-    api::{dead_letters, health, readings, sensor_types, sensors},
+    api::{self, dead_letters, health, readings, sensor_types, sensors},
     output::OutputApi,
 };
 
@@ -30,6 +35,10 @@ use crate::{
         dead_letters::list,
         dead_letters::get,
         dead_letters::replay,
+        api::replays::begin,
+        api::replays::list,
+        api::replays::get,
+        api::replays::end,
         health::root,
         health::live,
         health::ready,
@@ -37,6 +46,7 @@ use crate::{
     ),
     tags(
         (name = "Readings", description = "Readings in and out"),
+        (name = "Quality control", description = "Flags, counted and given anew"),
         (name = "Sensor types", description = "Kinds of sensors: observed properties, ranges, CSV dialect"),
         (name = "Sensors", description = "Devices: type, name, place, group"),
         (name = "Dead letters", description = "What could not be processed, and why"),
@@ -156,6 +166,9 @@ pub struct ObservedProperty {
     pub unit: String,
     /// QARTOD gross range test.
     pub gross_range: Option<GrossRange>,
+    /// The other QARTOD tests.
+    #[schema(required = false)]
+    pub qc: QualityControl,
     /// Whether a reading without it is an anomaly.
     #[schema(required = false)]
     pub required: bool,

@@ -8,7 +8,7 @@ use prometheus::{HistogramOpts, HistogramVec};
 use registry::Registry;
 use tokio::sync::RwLock;
 
-use crate::{Code, Config, Problem, input::in_flight::InFlight};
+use crate::{Code, Config, Problem, input::in_flight::InFlight, replays::Room};
 
 /// The ports the service works through.
 #[derive(Clone)]
@@ -45,6 +45,8 @@ pub struct App {
     /// Held for reading from the look at a sensor type to the append, for writing while a type is removed: so that nothing is
     /// accepted for a type that goes.
     pub(crate) types_in_use: RwLock<()>,
+    /// Room for replays.
+    pub(crate) replays: Room,
 }
 
 impl App {
@@ -58,7 +60,7 @@ impl App {
         let requests = HistogramVec::new(options, &["method", "route", "status"])?;
         ports.metrics.register(Box::new(requests.clone()))?;
         let in_flight = InFlight::new(config.in_flight_size_max);
-        Ok(Self { ports, config, in_flight, requests, types_in_use: RwLock::new(()) })
+        Ok(Self { ports, config, in_flight, requests, types_in_use: RwLock::new(()), replays: Room::default() })
     }
 
     /// The newest version of a sensor type.

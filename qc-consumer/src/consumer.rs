@@ -22,6 +22,8 @@ use crate::{
     metrics::{Metrics, Progress},
     plan::{Plan, Planner},
     retry::{Failure, Retry},
+    tails::Tails,
+    windowed::Pending,
 };
 
 /// The name of the consumer group.
@@ -52,7 +54,8 @@ impl<'a> Worker<'a> {
         retry.until_done("creating the topic of dead letters", create).await?;
         let consumer = retry.until_done("joining the consumer group", || ports.log.consumer(GROUP)).await?;
         let changes = ports.registry.changes();
-        let effects = Effects { ports, metrics, retry: retry.clone() };
+        let effects =
+            Effects { ports, metrics, retry: retry.clone(), tails: Tails::default(), pending: Pending::default() };
         let mut worker = Self { ports, config, effects, retry, consumer, changes, kinds: HashMap::new() };
         worker.subscribe().await?;
         Ok(worker)
@@ -125,6 +128,8 @@ impl<'a> Worker<'a> {
     async fn start_over(&mut self) -> Result<(), Failure> {
         self.retry.pause(self.retry.backoff.first).await?;
         self.kinds.clear();
+        self.effects.tails.clear();
+        self.effects.pending = Pending::default();
         self.subscribe().await?;
         while let Err(error) = self.consumer.rewind().await {
             if !error.is_transient() {
@@ -145,6 +150,11 @@ impl<'a> Worker<'a> {
         let Some(kind) = Kind::find(&self.ports.registry, id.as_str()) else { return Ok(None) };
         let prepare = || self.ports.store.prepare(&kind.newest);
         self.retry.until_done("preparing the store", prepare).await?;
+        if !kind.is_plain() {
+            let judged = Topic::judged(&kind.newest.id);
+            let create = || self.ports.log.create_topic(&judged, TopicKind::Notices);
+            self.retry.until_done("creating the topic of judgements", create).await?;
+        }
         self.kinds.insert(topic.clone(), kind.clone());
         Ok(Some(kind))
     }
@@ -155,6 +165,7 @@ impl<'a> Worker<'a> {
         let knows_all = kind.as_ref().is_some_and(|kind| {
             deliveries.iter().all(|delivery| match &delivery.content {
                 Content::Readings { type_version, .. } => kind.judging(*type_version).is_some(),
+                Content::Rejudgements(all) => all.iter().all(|one| kind.judging(Some(one.type_version)).is_some()),
                 _ => true,
             })
         });
@@ -186,9 +197,14 @@ impl<'a> Worker<'a> {
             tracing::warn!(%topic, %partition, skipped, "records were gone before quality control read them");
         }
         let next = plan.next;
+        if !kind.is_plain() {
+            let of_type = (kind.newest.number, kind.newest.width());
+            self.effects.tails.resume(topic, of_type, (partition, committed.position));
+        }
         let totals = self.effects.carry_out(topic, partition, &kind, plan).await?;
         let committed = Committed { partition, position: next, totals: committed.totals + totals };
         self.commit(topic, committed).await?;
+        self.effects.tails.committed(topic, partition, next);
         self.effects.metrics.progress().committed(topic, committed);
         Ok(())
     }

@@ -7,10 +7,14 @@ use std::sync::Arc;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use domain::{DeadLetter, Partition, Payload, Position, PropertyId, SensorId, Timestamp, Topic, Value, write_number};
-use ports::{Batch, Document, ErrorKind, Log, TopicKind, Undecodable};
+use ports::{Document, Log, Undecodable};
 
-use crate::retry::{Failure, Retry};
+use crate::{
+    notices,
+    retry::{Failure, Retry},
+};
 
+const DOING: &str = "appending dead letters";
 /// The most dead letters in one append.
 const LETTERS_MAX: usize = 1_000;
 /// About the most bytes in one append; one letter alone may have more.
@@ -77,33 +81,19 @@ pub(crate) fn reading_json(
 
 /// Appends dead letters durably, however long that takes.
 pub(crate) async fn append(log: &Arc<dyn Log>, retry: &Retry, letters: &[DeadLetter]) -> Result<(), Failure> {
+    let topic = Topic::dead_letters();
     let mut documents = Vec::new();
     let mut size = 0;
     for letter in letters {
         let body = serde_json::to_vec(letter).expect("texts and numbers are always JSON");
         if documents.len() >= LETTERS_MAX || (size + body.len() > SIZE_MAX && !documents.is_empty()) {
-            append_documents(log, retry, std::mem::take(&mut documents)).await?;
+            notices::append(log, retry, (&topic, DOING), std::mem::take(&mut documents)).await?;
             size = 0;
         }
         size += body.len();
         documents.push(Document { key: letter.key(), body: Some(body.into()) });
     }
-    if documents.is_empty() {
-        return Ok(());
-    }
-    append_documents(log, retry, documents).await
-}
-
-async fn append_documents(log: &Arc<dyn Log>, retry: &Retry, documents: Vec<Document>) -> Result<(), Failure> {
-    let topic = Topic::dead_letters();
-    let append = async || match log.append(&topic, Batch::Documents(documents.clone())).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            log.create_topic(&topic, TopicKind::Notices).await?;
-            log.append(&topic, Batch::Documents(documents.clone())).await
-        }
-        answer => answer,
-    };
-    retry.until_done("appending dead letters", append).await.map(drop)
+    notices::append(log, retry, (&topic, DOING), documents).await
 }
 
 #[cfg(test)]

@@ -1,16 +1,20 @@
 //! What a plan does to the world: writes, deletions and dead letters, in log order, each until it is done.
 
-use domain::{Deletion, Judged, Partition, Position, Topic};
-use ports::{ErrorKind, Outcome, PortError, Totals};
+use checks::Test;
+use domain::{Deletion, Judged, PartReport, Partition, Position, Topic};
+use ports::{Document, ErrorKind, Outcome, PortError, Totals};
 use tokio::time::Instant;
 
 use crate::{
     Ports,
     dead_letters::{self, Record, reading_json},
     kind::Kind,
-    metrics::Metrics,
+    metrics::{FlagCounts, Metrics},
+    notices,
     plan::{Plan, Rows, Step},
     retry::{Failure, Retry},
+    tails::Tails,
+    windowed::Pending,
 };
 
 /// What carries out plans.
@@ -18,12 +22,16 @@ pub(crate) struct Effects<'a> {
     pub(crate) ports: &'a Ports,
     pub(crate) metrics: &'a Metrics,
     pub(crate) retry: Retry,
+    /// What is remembered of sensors whose types have tests that look beyond the value.
+    pub(crate) tails: Tails,
+    /// What of their judgements is not carried out yet.
+    pub(crate) pending: Pending,
 }
 
 impl Effects<'_> {
     /// Does what is planned, in order; answers what became of the records.
     pub(crate) async fn carry_out(
-        &self,
+        &mut self,
         topic: &Topic,
         partition: Partition,
         kind: &Kind,
@@ -31,11 +39,16 @@ impl Effects<'_> {
     ) -> Result<Totals, Failure> {
         let mut totals = Totals { skipped: plan.skipped, dead_lettered: plan.dead_lettered, ..Totals::default() };
         let mut dead_letters = plan.dead_letters;
+        let mut reports = Vec::new();
         for step in plan.steps {
             match step {
                 Step::Write(rows) if rows.rows.is_empty() => {}
                 Step::Write(rows) => {
-                    let (judged, outcomes) = self.write(topic, kind, rows).await?;
+                    let (judged, outcomes) = if kind.is_plain() {
+                        self.write_plain(topic, kind, rows).await?
+                    } else {
+                        self.write_and_judge(topic, kind, rows).await?
+                    };
                     for (index, outcome) in outcomes.into_iter().enumerate() {
                         match outcome {
                             Outcome::Stored => totals.stored += 1,
@@ -56,8 +69,16 @@ impl Effects<'_> {
                     }
                 }
                 Step::Delete(deletion, position) => {
-                    self.delete(kind, &deletion, position).await?;
+                    if kind.is_plain() {
+                        self.delete(kind, &deletion, position).await?;
+                    } else {
+                        self.delete_and_judge(topic, kind, (&deletion, position)).await?;
+                    }
                     totals.deletion += 1;
+                }
+                Step::Rejudge(part) => {
+                    reports.push(report(&part.replay, &self.rejudge(topic, kind, &part).await?));
+                    totals.rejudgement += 1;
                 }
             }
         }
@@ -65,10 +86,26 @@ impl Effects<'_> {
         if !dead_letters.is_empty() {
             self.metrics.dead_letters(topic, dead_letters.len());
         }
+        let parts = Topic::replay_parts();
+        notices::append(&self.ports.log, &self.retry, (&parts, "telling of replays"), reports).await?;
         Ok(totals)
     }
 
-    async fn write(&self, topic: &Topic, kind: &Kind, rows: Rows) -> Result<(Judged, Vec<Outcome>), Failure> {
+    /// Writes readings of a type whose only test is gross range, and counts its flags.
+    async fn write_plain(&self, topic: &Topic, kind: &Kind, rows: Rows) -> Result<(Judged, Vec<Outcome>), Failure> {
+        let written = self.write(topic, kind, rows).await?;
+        let mut counts = FlagCounts::new(kind.newest.width());
+        counts.count_rows(Test::GrossRange, written.0.rows.flags());
+        self.metrics.flags(&kind.newest, &counts);
+        Ok(written)
+    }
+
+    pub(crate) async fn write(
+        &self,
+        topic: &Topic,
+        kind: &Kind,
+        rows: Rows,
+    ) -> Result<(Judged, Vec<Outcome>), Failure> {
         let Rows { sensor_ids, rows, values, flags } = rows;
         let rows = domain::Rows::from_columns(kind.newest.width(), rows.into_iter(), values, flags);
         let judged = Judged { sensor_ids, rows };
@@ -85,10 +122,16 @@ impl Effects<'_> {
         Ok((judged, outcomes))
     }
 
-    async fn delete(&self, kind: &Kind, deletion: &Deletion, position: Position) -> Result<(), Failure> {
+    pub(crate) async fn delete(&self, kind: &Kind, deletion: &Deletion, position: Position) -> Result<(), Failure> {
         let delete = || self.ports.store.delete(&kind.newest.id, deletion, position);
         let readings = self.retry.until_done("deleting from the store", delete).await?;
         tracing::info!(sensor_id = %deletion.sensor_id, %position, readings, "deleted readings");
         Ok(())
     }
+}
+
+/// What became of a part of a replay, under the replay's id.
+fn report(replay: &str, report: &PartReport) -> Document {
+    let body = serde_json::to_vec(report).expect("texts and numbers are always JSON");
+    Document { key: replay.to_owned(), body: Some(body.into()) }
 }

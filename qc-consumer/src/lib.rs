@@ -1,23 +1,34 @@
 //! Quality control: follows the readings of every sensor type in the log, flags each value, labels each reading and writes it to the
 //! store.
 //!
-//! One reading's walk: [`run`] polls it, `plan` judges it by the version of the type it was stamped with (`gross_range`) and puts it
+//! One reading's walk: [`run`] polls it, `plan` judges it by the version of the type it was stamped with (`checks::gross_range`) and puts it
 //! into a write with its neighbours, `effects` writes that and appends the dead letters, `consumer` commits position and totals together.
 //!
+//! Where a type has tests that look beyond the value, `follow` judges what comes in order by what `tails` remembers, before the write; after it,
+//! `windowed` reads a `slice` of rows around each late reading, revises what has other flags now, and tells topic `judged.{type}`.
+//!
+//! A part of a replay comes as a record among the readings of its sensor and is carried out between them (`rejudge`).
+//!
 //! **Invariant:** write, then commit: never the other way round. Of each topic, appended = stored + duplicate + revised + dead-lettered
-//! + deletion + skipped + pending.
+//! + deletion + rejudgement + skipped + pending.
 
 mod consumer;
 mod dead_letters;
 mod effects;
 mod first_readings;
-pub mod gross_range;
+mod follow;
+mod judgement;
 mod kind;
 pub mod metrics;
+mod notices;
 mod plan;
+mod rejudge;
 mod retention;
 mod retry;
+mod slice;
 mod status;
+mod tails;
+mod windowed;
 
 use std::{sync::Arc, time::Duration};
 

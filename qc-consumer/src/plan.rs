@@ -3,15 +3,15 @@
 //! **Invariant:** pure. Steps are in log order; every position from the committed one to the end is in exactly one of the steps, the
 //! dead letters or the skipped ones.
 
+use checks::gross_range;
 use domain::{
-    DeadLetter, Deletion, Flag, Partition, Position, PropertyId, Readings, Row, SensorId, SensorType, Timestamp, Topic,
-    TypeVersion, Value,
+    DeadLetter, Deletion, Flag, Partition, Position, PropertyId, Readings, Rejudgement, Row, SensorId, SensorType,
+    Timestamp, Topic, TypeVersion, Value,
 };
 use ports::{Content, Delivery};
 
 use crate::{
     dead_letters::{Record, reading_json},
-    gross_range,
     kind::Kind,
 };
 
@@ -36,6 +36,8 @@ pub(crate) enum Step {
     Write(Rows),
     /// A deletion at its position.
     Delete(Deletion, Position),
+    /// Readings to be judged again.
+    Rejudge(Rejudgement),
 }
 
 /// Judged readings by column, each row as wide as the newest version of the type.
@@ -78,6 +80,9 @@ impl<F: Fn(&SensorId) -> Option<String>> Planner<'_, F> {
                 Content::Deletions(deletions) => {
                     let placed = deletions.into_iter().zip(0..).skip(done as usize);
                     plan.steps.extend(placed.map(|(deletion, index)| Step::Delete(deletion, first.after(index))));
+                }
+                Content::Rejudgements(rejudgements) => {
+                    plan.steps.extend(rejudgements.into_iter().skip(done as usize).map(Step::Rejudge));
                 }
                 Content::Documents(documents) => {
                     for (document, index) in documents.iter().zip(0..).skip(done as usize) {
@@ -280,6 +285,10 @@ mod tests {
                 positions += 1;
                 format!("d {position}")
             }
+            Step::Rejudge(rejudgement) => {
+                positions += 1;
+                format!("r {}", rejudgement.part)
+            }
         });
         assert_eq!(steps.collect::<Vec<_>>().join(", "), expected);
         assert_eq!(plan.next.0, from + positions, "every position is in one place");
@@ -296,6 +305,24 @@ mod tests {
         check(&kind, (0, 100), all.clone(), "w 0 1 2 3 4 5, d 6, d 7, w 8");
         check(&kind, (0, 4), all.clone(), "w 0 1 2 3, w 4 5, d 6, d 7, w 8");
         check(&kind, (0, 1), all, "w 0 1, w 2 3, w 4 5, d 6, d 7, w 8");
+        let (from, to) = (Timestamp::MIN, Timestamp::MAX);
+        let part = |part| Rejudgement {
+            sensor_id: SensorId::parse("s").expect("an id"),
+            from,
+            to,
+            type_version: 1,
+            replay: "r".to_owned(),
+            part,
+            is_dry: false,
+        };
+        let rejudgements = delivery(&kind, 1, Content::Rejudgements(vec![part(0), part(1)]));
+        check(
+            &kind,
+            (0, 100),
+            vec![readings(&kind, 0, 1), rejudgements.clone(), readings(&kind, 3, 1)],
+            "w 0, r 0, r 1, w 3",
+        );
+        check(&kind, (2, 100), vec![rejudgements], "r 1");
     }
 
     #[tokio::test]

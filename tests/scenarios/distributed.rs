@@ -14,6 +14,7 @@ mod load;
 mod operations;
 mod readme;
 mod real_data;
+mod replays;
 mod samples;
 mod secured;
 mod sensor_types;

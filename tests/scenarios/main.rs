@@ -15,6 +15,7 @@ mod load;
 mod operations;
 mod readme;
 mod real_data;
+mod replays;
 mod samples;
 mod sensor_types;
 #[path = "stack/embedded.rs"]

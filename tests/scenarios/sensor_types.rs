@@ -68,7 +68,7 @@ async fn folder_of_types_is_read_at_the_start_and_an_empty_type_can_be_removed()
     fs::write(types.path().join("tide.toml"), toml).expect("a file");
     let hub = launch(data.path()).flag("--sensor-types").flag(types.path()).start().await;
     let known = hub.get("/v1/sensor-types").await.expect(200).text();
-    for id in ["air", "emb", "power", "seismic", "tide"] {
+    for id in ["air", "emb", "emb-qartod", "power", "seismic", "tide"] {
         assert!(known.contains(&format!("\"{id}\"")), "`{id}` is not in {known}");
     }
     let removed = hub.delete("/v1/sensor-types/tide").await;

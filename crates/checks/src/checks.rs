@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{GrossRange, ObservedProperty, QualityControl, SensorTypeDraft};
+use domain::{GrossRange, ObservedProperty, QualityControl, SensorId, SensorTypeDraft};
 
 use crate::{Test, flat_line::Lengths};
 
@@ -93,6 +93,19 @@ impl Checks {
     /// The tests that the values of a property go through, in the order of [`Test::ALL`].
     pub fn tests(&self, property: usize) -> &[Test] {
         &self.properties[property].tests
+    }
+
+    /// Says whether gross range is the only test: flags follow from each value alone, even without its time.
+    pub fn is_plain(&self) -> bool {
+        self.properties.iter().all(|property| property.qc.is_empty())
+    }
+
+    /// The properties that are compared between sensors, by index, with those sensors and how far apart in time they may be.
+    pub fn neighbours(&self) -> impl Iterator<Item = (usize, &[SensorId], Duration)> {
+        self.properties.iter().enumerate().filter_map(|(index, property)| {
+            let settings = property.qc.neighbour.as_ref()?;
+            Some((index, settings.sensors.as_slice(), settings.within?))
+        })
     }
 
     pub(crate) fn properties(&self) -> &[PropertyChecks] {

@@ -63,7 +63,7 @@ impl Datastream<'_> {
 impl PropertyChecks {
     /// The flags of a value that is no number, the same of every test: 2 where an optional property was not mentioned, else 9.
     pub(crate) fn without_number(&self, value: Value) -> TestFlags {
-        let flag = if value.is_absent() && !self.required { Flag::NotEvaluated } else { Flag::Missing };
+        let flag = gross_range::without_number(self.required, value);
         self.tests.iter().fold(TestFlags::default(), |flags, test| flags.with(*test, flag))
     }
 

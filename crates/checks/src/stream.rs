@@ -73,6 +73,11 @@ impl Tail {
         self.datastreams.iter().map(|datastream| datastream.flags)
     }
 
+    /// The values of the last reading; absent before the first.
+    pub fn values(&self) -> impl ExactSizeIterator<Item = Value> {
+        self.datastreams.iter().map(|datastream| datastream.last)
+    }
+
     /// Takes the next reading: writes what is known of its flags to `flags`, and those of the reading before, which are complete now,
     /// to `previous` (left as it is where there was none).
     ///

@@ -9,6 +9,7 @@ mod id;
 mod judged;
 mod quality_control;
 mod reading;
+mod replay;
 mod sensor;
 mod sensor_type;
 mod time;
@@ -23,6 +24,7 @@ pub use quality_control::{
     SpikeMethod, WINDOW_READINGS_MAX,
 };
 pub use reading::{Deletion, Reading, Readings};
+pub use replay::{Changes, PartReport, Rejudgement};
 pub use sensor::{Place, Sensor, SensorFault};
 pub use sensor_type::{
     Column, CsvDialect, GrossRange, ObservedProperty, PROPERTIES_MAX, SensorType, SensorTypeDraft, SensorTypeFault,

@@ -16,6 +16,21 @@ impl Topic {
         Self(format!("{}{sensor_type}", Self::READINGS).into())
     }
 
+    /// The topic of the judgements of a sensor type's readings, and of their revisions: `judged.{sensor_type}`.
+    pub fn judged(sensor_type: &SensorTypeId) -> Self {
+        Self(format!("judged.{sensor_type}").into())
+    }
+
+    /// The compacted topic of replays, each with how far it is.
+    pub fn replays() -> Self {
+        Self("replays".into())
+    }
+
+    /// The topic of what became of the parts of replays.
+    pub fn replay_parts() -> Self {
+        Self("replay-parts".into())
+    }
+
     /// The compacted topic of sensor types and sensors.
     pub fn registry() -> Self {
         Self("registry".into())

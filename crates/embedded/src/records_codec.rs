@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use domain::{Deletion, PropertyId, Readings, SensorId, Timestamp, Value};
+use domain::{Deletion, PropertyId, Readings, Rejudgement, SensorId, Timestamp, Value};
 use ports::{Batch, Content, Document, Undecodable};
 
 use crate::{
@@ -17,6 +17,7 @@ const FORMAT: u8 = 1;
 const READINGS: u8 = 0;
 const DELETIONS: u8 = 1;
 const DOCUMENTS: u8 = 2;
+const REJUDGEMENTS: u8 = 3;
 /// How much of what can't be read is shown.
 const UNDECODABLE_BYTES_MAX: usize = 64 << 10;
 
@@ -52,6 +53,11 @@ pub fn encode_segment(batch: &Batch) -> Vec<u8> {
                 put_signed(&mut out, deletion.to.as_micros());
             }
         }
+        Batch::Rejudgements(rejudgements) => {
+            out.push(REJUDGEMENTS);
+            put_varint(&mut out, rejudgements.len() as u64);
+            rejudgements.iter().for_each(|rejudgement| put_rejudgement(&mut out, rejudgement));
+        }
         Batch::Documents(documents) => {
             out.push(DOCUMENTS);
             put_varint(&mut out, documents.len() as u64);
@@ -63,6 +69,16 @@ pub fn encode_segment(batch: &Batch) -> Vec<u8> {
         }
     }
     out
+}
+
+fn put_rejudgement(out: &mut Vec<u8>, rejudgement: &Rejudgement) {
+    put_bytes(out, rejudgement.sensor_id.as_str().as_bytes());
+    put_signed(out, rejudgement.from.as_micros());
+    put_signed(out, rejudgement.to.as_micros());
+    put_varint(out, u64::from(rejudgement.type_version));
+    put_bytes(out, rejudgement.replay.as_bytes());
+    put_varint(out, rejudgement.part);
+    out.push(u8::from(rejudgement.is_dry));
 }
 
 fn put_readings(out: &mut Vec<u8>, readings: &Readings) {
@@ -155,6 +171,7 @@ fn decode_segment(segment: &[u8], ids: &mut Interner) -> Result<Content, Malform
             };
             Content::Deletions(take_all(&mut decoder, count, deletion)?)
         }
+        REJUDGEMENTS => Content::Rejudgements(take_all(&mut decoder, count, |decoder| take_rejudgement(decoder, ids))?),
         DOCUMENTS => {
             let document = |decoder: &mut Decoder<'_>| {
                 let key = decoder.text()?.to_owned();
@@ -176,6 +193,15 @@ fn take_all<'a, T>(
     mut take: impl FnMut(&mut Decoder<'a>) -> Result<T, Malformed>,
 ) -> Result<Vec<T>, Malformed> {
     (0..count).map(|_| take(decoder)).collect()
+}
+
+fn take_rejudgement(decoder: &mut Decoder<'_>, ids: &mut Interner) -> Result<Rejudgement, Malformed> {
+    let sensor_id = take_id(decoder, ids)?;
+    let (from, to) = (Timestamp::from_micros(decoder.signed()?), Timestamp::from_micros(decoder.signed()?));
+    let type_version = u32::try_from(decoder.varint()?).map_err(|_| Malformed("a type version is out of range"))?;
+    let replay = decoder.text()?.to_owned();
+    let (part, is_dry) = (decoder.varint()?, decoder.byte()? == 1);
+    Ok(Rejudgement { sensor_id, from, to, type_version, replay, part, is_dry })
 }
 
 fn take_id(decoder: &mut Decoder<'_>, ids: &mut Interner) -> Result<SensorId, Malformed> {
@@ -227,6 +253,7 @@ pub fn skip_records(content: Content, skip: usize) -> Content {
             Content::Readings { type_version, readings: rest }
         }
         Content::Deletions(deletions) => Content::Deletions(deletions.into_iter().skip(skip).collect()),
+        Content::Rejudgements(all) => Content::Rejudgements(all.into_iter().skip(skip).collect()),
         Content::Documents(documents) => Content::Documents(documents.into_iter().skip(skip).collect()),
         Content::Undecodable(undecodable) => {
             let count = undecodable.count.saturating_sub(u32::try_from(skip).unwrap_or(u32::MAX));

@@ -1,6 +1,6 @@
 //! End to end over HTTP: the real program, the real load generator, one machine.
 //!
-//! `cargo bench -p iot-hub --bench end_to_end [-- PART...]` with parts `batches`, `singles`, `freshness`, `growth`, `week`; all of them by
+//! `cargo bench -p iot-hub --bench end_to_end [-- PART...]` with parts `batches`, `tests`, `singles`, `freshness`, `growth`, `week`; all of them by
 //! default. Each part starts a hub of its own over an empty folder. The page docs/benchmarks.md says what each figure means.
 
 use std::{
@@ -30,6 +30,10 @@ fn main() {
         if wants("batches") {
             batches("power", 200).await;
             batches("emb", 60).await;
+        }
+        if wants("tests") {
+            tests("emb").await;
+            tests("emb-qartod").await;
         }
         if wants("singles") {
             singles().await;
@@ -94,6 +98,32 @@ async fn batches(sensor_type: &str, ticks: u64) {
     options.seed = 2;
     let report = run(options).await;
     show(&format!("{sensor_type}, batches of 500"), &hub, &report);
+}
+
+/// Hourly readings of boreholes in batches of 500: `emb` has gross range alone, `emb-qartod` all tests. Then all are judged again.
+async fn tests(sensor_type: &str) {
+    let folder = folder();
+    let hub = start(&folder).await;
+    let hourly = |first: i64, ticks: u32| {
+        let interval = Duration::from_secs(3_600);
+        let start = Some(jiff::Timestamp::from_second(1_577_836_800 + 3_600 * first).expect("a time"));
+        let backfill = Some(Backfill { start, span: interval * ticks, interval: Some(interval) });
+        Options { backfill, ..load(&hub, sensor_type, 1) }
+    };
+    run(hourly(0, 1)).await;
+    let report = run(hourly(1, 60)).await;
+    show(&format!("{sensor_type}, hourly"), &hub, &report);
+    let started = Instant::now();
+    let request = format!("{{\"sensor_type\":\"{sensor_type}\"}}");
+    let begun = hub.post("/v1/qc/replays", "application/json", request).await.expect(202).json();
+    let path = format!("/v1/qc/replays/{}", begun["id"].as_str().expect("an id"));
+    let done = harness::wait_for("the replay", Duration::from_secs(600), async || {
+        let replay = hub.get(&path).await.expect(200).json();
+        if replay["state"] == "done" { Ok(replay) } else { Err(replay.to_string()) }
+    });
+    let readings = done.await["changes"]["readings"].as_u64().expect("a count");
+    let rate = readings as f64 / started.elapsed().as_secs_f64();
+    println!("{sensor_type}, replayed: {readings} readings in {} parts, {rate:.0} readings/s", SENSORS);
 }
 
 /// One reading a request on 64 connections.

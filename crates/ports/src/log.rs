@@ -3,7 +3,7 @@
 use std::{ops::Add, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use domain::{Deletion, Partition, Position, Readings, Timestamp, Topic, TypeVersion};
+use domain::{Deletion, Partition, Position, Readings, Rejudgement, Timestamp, Topic, TypeVersion};
 
 use crate::PortError;
 
@@ -76,7 +76,7 @@ pub trait Log: Send + Sync {
 /// What a topic holds and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopicKind {
-    /// Readings and deletions, kept for the log's retention.
+    /// Readings, deletions and rejudgements, kept for the log's retention.
     Records,
     /// Documents with a key; the newest of each key is kept for ever (compaction). One partition.
     Documents,
@@ -96,6 +96,8 @@ pub enum Batch {
     },
     /// Deletions of ranges of readings.
     Deletions(Vec<Deletion>),
+    /// Stretches of readings to be judged again.
+    Rejudgements(Vec<Rejudgement>),
     /// Documents, for topics that hold such.
     Documents(Vec<Document>),
 }
@@ -106,6 +108,7 @@ impl Batch {
         match self {
             Self::Readings { readings, .. } => readings.len(),
             Self::Deletions(deletions) => deletions.len(),
+            Self::Rejudgements(rejudgements) => rejudgements.len(),
             Self::Documents(documents) => documents.len(),
         }
     }
@@ -179,6 +182,8 @@ pub enum Content {
     },
     /// Deletions.
     Deletions(Vec<Deletion>),
+    /// Stretches of readings to be judged again.
+    Rejudgements(Vec<Rejudgement>),
     /// Documents. In a compacted topic each is delivered alone, at its position; positions of replaced ones are skipped.
     Documents(Vec<Document>),
     /// Records nobody can read.
@@ -191,6 +196,7 @@ impl Content {
         match self {
             Self::Readings { readings, .. } => readings.len(),
             Self::Deletions(deletions) => deletions.len(),
+            Self::Rejudgements(rejudgements) => rejudgements.len(),
             Self::Documents(documents) => documents.len(),
             Self::Undecodable(undecodable) => undecodable.count as usize,
         }
@@ -284,6 +290,8 @@ pub struct Totals {
     pub dead_lettered: u64,
     /// Were deletions, and applied.
     pub deletion: u64,
+    /// Had stored readings judged again.
+    pub rejudgement: u64,
     /// Were gone before the group read them: a topic that started behind its first position.
     pub skipped: u64,
 }
@@ -291,7 +299,8 @@ pub struct Totals {
 impl Totals {
     /// All records accounted for.
     pub fn sum(&self) -> u64 {
-        self.stored + self.duplicate + self.revised + self.dead_lettered + self.deletion + self.skipped
+        let of_readings = self.stored + self.duplicate + self.revised + self.dead_lettered;
+        of_readings + self.deletion + self.rejudgement + self.skipped
     }
 }
 
@@ -305,6 +314,7 @@ impl Add for Totals {
             revised: self.revised + other.revised,
             dead_lettered: self.dead_lettered + other.dead_lettered,
             deletion: self.deletion + other.deletion,
+            rejudgement: self.rejudgement + other.rejudgement,
             skipped: self.skipped + other.skipped,
         }
     }

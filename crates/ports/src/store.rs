@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{
-    Deletion, Flag, Judged, Label, Position, PropertyId, Rows, SensorId, SensorType, SensorTypeId, Timestamp,
+    Deletion, Flag, Judged, Label, Position, PropertyId, RowRef, Rows, SensorId, SensorType, SensorTypeId, Timestamp,
     TypeVersion, Value,
 };
 
@@ -37,6 +37,15 @@ pub trait Store: Send + Sync {
         judged: &Judged,
         judge: &dyn Judge,
     ) -> Result<Vec<Outcome>, PortError>;
+
+    /// Gives rows that are there other flags: those of a late reading's neighbours, or of a range that is judged again. Values, positions and
+    /// the time of acceptance stay; flags, type version and so the label become what is given. A row that is not there is left out. Of one
+    /// identity named twice the later counts; what an older version gives than the one that judged the row is left out. Idempotent; visible and durable as a [`write`](Self::write) is. Answers how many rows have other
+    /// flags or another version than before.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    async fn revise(&self, sensor_type: &SensorTypeId, revisions: &Revisions) -> Result<u64, PortError>;
 
     /// Takes out the rows a deletion names that were made or changed only by records before `position`; answers how many.
     ///
@@ -96,6 +105,60 @@ pub trait Store: Send + Sync {
 pub trait Judge: Send + Sync {
     /// A flag per value, by a version of the type: of a row that records of two versions made, the newer one.
     fn judge(&self, type_version: TypeVersion, values: &[Value]) -> Vec<Flag>;
+}
+
+/// Other flags for rows that are there, by column.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Revisions {
+    /// The sensor of each row.
+    pub sensor_ids: Vec<SensorId>,
+    /// The phenomenon time of each.
+    pub times: Vec<Timestamp>,
+    /// The version of the sensor type that judged it now.
+    pub type_versions: Vec<TypeVersion>,
+    /// How many flags a row has here; those of the properties behind them become 2.
+    pub width: usize,
+    /// The flags, row-major.
+    pub flags: Vec<Flag>,
+}
+
+impl Revisions {
+    /// How many rows are named.
+    pub fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Says whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    /// Names a row; `flags` are as many as `width` says.
+    pub fn push(&mut self, sensor_id: SensorId, time: Timestamp, type_version: TypeVersion, flags: &[Flag]) {
+        self.sensor_ids.push(sensor_id);
+        self.times.push(time);
+        self.type_versions.push(type_version);
+        self.flags.extend_from_slice(flags);
+    }
+
+    /// The flags that the row named at `index` gets, as many as it has or more; `None` where they are what it has, by the same version, or
+    /// an older version gives them.
+    ///
+    /// # Panics
+    /// Where `index` is not below [`len`](Self::len).
+    pub fn changes(&self, index: usize, row: RowRef<'_>) -> Option<Vec<Flag>> {
+        if self.type_versions[index] < row.row.type_version {
+            return None;
+        }
+        let given = &self.flags[index * self.width..(index + 1) * self.width];
+        let width = given.len().max(row.flags.len());
+        let flag = |flags: &[Flag], property: usize| flags.get(property).copied().unwrap_or(Flag::NotEvaluated);
+        let same = (0..width).all(|property| flag(given, property) == flag(row.flags, property));
+        if same && row.row.type_version == self.type_versions[index] {
+            return None;
+        }
+        Some((0..width).map(|property| flag(given, property)).collect())
+    }
 }
 
 /// What became of a row that was written.

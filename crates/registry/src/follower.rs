@@ -226,7 +226,7 @@ fn decode(deliveries: Vec<Delivery>) -> Vec<Decoded> {
             Content::Undecodable(undecodable) => {
                 decoded.push(Err((format!("position {first}"), Some(undecodable.reason))))
             }
-            Content::Readings { .. } | Content::Deletions(_) => {
+            Content::Readings { .. } | Content::Deletions(_) | Content::Rejudgements(_) => {
                 decoded.push(Err((format!("position {first}"), Some("not a document".to_owned()))));
             }
         }

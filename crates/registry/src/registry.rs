@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{
-    ObservedProperty, Place, Sensor, SensorId, SensorType, SensorTypeDraft, SensorTypeFault, SensorTypeId, Topic,
-    TypeVersion,
-};
+use domain::{Place, Sensor, SensorId, SensorType, SensorTypeDraft, SensorTypeId, Topic, TypeVersion};
 use ports::{Batch, Document, Log, TopicKind};
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -180,7 +177,6 @@ impl Registry {
         id: SensorTypeId,
         draft: SensorTypeDraft,
     ) -> Result<(Arc<SensorType>, Change), RegistryError> {
-        refuse_what_nobody_carries_out(&id, &draft)?;
         let _writing = self.0.writing.lock().await;
         for _ in 0..ATTEMPTS_MAX {
             let current = self.sensor_type(id.as_str());
@@ -225,6 +221,7 @@ impl Registry {
         let topic = Topic::readings(id);
         if self.sensor_type(id.as_str()).is_none() {
             self.0.shared.log.delete_topic(&topic).await?;
+            self.0.shared.log.delete_topic(&Topic::judged(id)).await?;
         }
         // Another process may have made the type again in the meantime.
         if self.sensor_type(id.as_str()).is_some() {
@@ -386,16 +383,4 @@ enum Plan {
 fn type_number(state: &State, id: &SensorTypeId) -> Result<u64, RegistryError> {
     let found = state.newest(id.as_str()).map(|sensor_type| sensor_type.number);
     found.ok_or_else(|| RegistryError::UnknownSensorType(id.clone()))
-}
-
-/// Refuses settings that would have no effect: of the QARTOD tests quality control carries out the gross range test alone.
-fn refuse_what_nobody_carries_out(id: &SensorTypeId, draft: &SensorTypeDraft) -> Result<(), RegistryError> {
-    let fault = |property: &ObservedProperty| SensorTypeFault {
-        key: format!("properties.{}.qc", property.id),
-        value: "tests".to_owned(),
-        rule: "left out: quality control carries out the gross range test alone so far",
-        conflict: false,
-    };
-    let faults: Vec<_> = draft.properties.iter().filter(|property| !property.qc.is_empty()).map(fault).collect();
-    if faults.is_empty() { Ok(()) } else { Err(RegistryError::SensorType { id: id.clone(), faults }) }
 }

@@ -1,4 +1,4 @@
-//! Sensor types as TOML files: the four built in and those of a folder.
+//! Sensor types as TOML files: those built in and those of a folder.
 
 use std::{
     collections::HashMap,
@@ -14,11 +14,12 @@ use toml::{Table, Value};
 const FILE_SIZE_MAX: u64 = 1024 * 1024;
 
 /// The types that come with the hub, by file name.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("emb.toml", include_str!("built_in/emb.toml")),
     ("seismic.toml", include_str!("built_in/seismic.toml")),
     ("air.toml", include_str!("built_in/air.toml")),
     ("power.toml", include_str!("built_in/power.toml")),
+    ("emb-qartod.toml", include_str!("built_in/emb-qartod.toml")),
 ];
 
 /// What is wrong with the file of a sensor type.
@@ -42,7 +43,7 @@ pub enum TypeFileError {
     },
 }
 
-/// The sensor types that come with the hub: `emb`, `seismic`, `air` and `power`.
+/// The sensor types that come with the hub: `emb`, `seismic`, `air`, `power` and `emb-qartod`.
 pub fn built_in_types() -> Vec<(SensorTypeId, SensorTypeDraft)> {
     let parse = |(file, text)| parse_toml(text, file).expect("a test reads the files that are built in");
     BUILT_IN.into_iter().map(parse).collect()
@@ -138,10 +139,10 @@ mod tests {
     }
 
     #[test]
-    fn built_in_types_are_the_four_with_their_numbers() {
+    fn built_in_types_have_their_numbers() {
         let types = built_in_types();
         let ids: Vec<_> = types.iter().map(|(id, _)| id.as_str()).collect();
-        assert_eq!(ids, ["emb", "seismic", "air", "power"]);
+        assert_eq!(ids, ["emb", "seismic", "air", "power", "emb-qartod"]);
         let emb = &types[0].1;
         assert_eq!(emb.sampling_interval, Duration::from_secs(3600));
         assert!(emb.properties.iter().all(|property| property.required));
@@ -149,6 +150,28 @@ mod tests {
         assert_eq!((sec.fail, sec.suspect), (Span(5.0, 100_000.0), Some(Span(100.0, 2000.0))));
         let power = &types[3].1;
         assert_eq!((power.properties.len(), power.sampling_interval), (1, Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn type_with_all_tests_is_the_other_borehole_besides() {
+        let types = built_in_types();
+        let (emb, all_tests) = (&types[0].1, &types[4].1);
+        assert_eq!((emb.sampling_interval, &emb.csv), (all_tests.sampling_interval, &all_tests.csv));
+        for (property, with_tests) in emb.properties.iter().zip(&all_tests.properties) {
+            assert!(property.qc.is_empty() && !with_tests.qc.is_empty());
+            let without = domain::ObservedProperty { qc: property.qc.clone(), ..with_tests.clone() };
+            assert_eq!(*property, without);
+        }
+    }
+
+    #[test]
+    fn tests_of_a_property_are_read_and_their_faults_named() {
+        let with = |qc: &str| format!("{MINIMAL}[properties.qc]\n{qc}\n");
+        let (_, draft) = parse_toml(&with("spike = { fail = 5, method = \"differential\" }"), "t.toml").expect("read");
+        assert_eq!(draft.properties[0].qc.spike.as_ref().and_then(|spike| spike.fail), Some(5.0));
+        check_refused(&with("spike = { fail = 0 }"), &["`properties.p.qc.spike.fail` = `0`", "greater than zero"]);
+        check_refused(&with("spikes = { fail = 1 }"), &["`spikes`", "`spike`"]);
+        check_refused(&with("gap = { fail = 1 }"), &["gap"]);
     }
 
     #[test]

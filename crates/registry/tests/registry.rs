@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use domain::{Gap, SensorId, SensorTypeDraft, SensorTypeId, Topic};
+use domain::{SensorId, SensorTypeDraft, SensorTypeId, Topic};
 use ports::{
     Batch, Document, ErrorKind, Log, SystemClock, TopicKind,
     memory::{LogSettings, MemoryLog},
@@ -125,17 +125,6 @@ async fn type_gains_properties_but_keeps_units_and_old_versions() {
     assert_eq!(registry.sensor_type_version("t", 1), Some(first));
     assert_eq!(registry.sensor_type_version("t", 2), Some(second));
     assert_eq!(registry.sensor_type_version("t", 3), None);
-}
-
-#[tokio::test]
-async fn tests_that_would_have_no_effect_are_refused_by_name() {
-    let log = log();
-    let registry = open(&log).await;
-    let mut with_tests = draft(&[("sec", "uS/cm")]);
-    with_tests.properties[0].qc.gap =
-        Some(Gap { suspect: Some(Duration::from_secs(10)), fail: Some(Duration::from_secs(20)) });
-    let refused = registry.put_sensor_type(type_id("t"), with_tests).await.expect_err("nobody carries it out");
-    assert!(refused.to_string().contains("properties.sec.qc"), "{refused}");
 }
 
 #[tokio::test]

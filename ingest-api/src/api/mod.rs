@@ -4,6 +4,7 @@ pub mod dead_letters;
 pub mod health;
 mod query;
 pub mod readings;
+pub mod replays;
 pub mod sensor_types;
 pub mod sensors;
 
@@ -29,6 +30,10 @@ pub fn configure(cfg: &mut ServiceConfig) {
     get(cfg, "/v1/dead-letters", dead_letters::list);
     get(cfg, "/v1/dead-letters/{id}", dead_letters::get);
     cfg.route("/v1/dead-letters/{id}/replay", route().guard(Post()).to(dead_letters::replay));
+    cfg.route("/v1/qc/replays", route().guard(Post()).to(replays::begin));
+    get(cfg, "/v1/qc/replays", replays::list);
+    get(cfg, "/v1/qc/replays/{id}", replays::get);
+    cfg.route("/v1/qc/replays/{id}", route().guard(Delete()).to(replays::end));
     cfg.route("/{sensor_type}", route().guard(Post()).to(readings::post_lines));
 }
 

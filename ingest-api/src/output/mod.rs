@@ -16,6 +16,7 @@ mod parameters;
 mod readings;
 #[cfg(test)]
 mod samples;
+mod summary;
 mod table;
 mod text;
 
@@ -31,7 +32,7 @@ use actix_web::{
 
 /// The routes of this module, for the OpenAPI description.
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(readings::readings, latest::latest, buckets::buckets))]
+#[openapi(paths(readings::readings, latest::latest, buckets::buckets, summary::summary))]
 pub struct OutputApi;
 
 /// Adds the routes that answer readings. They take `GET` and `HEAD` alone and leave the other methods of their paths to the
@@ -40,6 +41,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
     add(cfg, "/v1/readings/{sensor_type}", readings::readings);
     add(cfg, "/v1/readings/{sensor_type}/latest", latest::latest);
     add(cfg, "/v1/datastreams/{sensor_id}/{property}/buckets", buckets::buckets);
+    add(cfg, "/v1/qc/summary", summary::summary);
 }
 
 fn add<F, Args>(cfg: &mut ServiceConfig, path: &str, handler: F)

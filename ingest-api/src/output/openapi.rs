@@ -73,3 +73,29 @@ pub struct BucketItem {
     /// Their population standard deviation.
     pub stddev: Option<f64>,
 }
+
+/// How many values have which flag.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "sensor_type": "emb",
+    "items": [{"sensor_id": "emb3", "readings": 2, "anomalies": 1, "flags": {"sec": {"1": 2}, "ph": {"1": 1, "9": 1}}}]
+}))]
+pub struct FlagSummary {
+    /// Id of the sensor type.
+    pub sensor_type: String,
+    /// The sensors that have readings, by id.
+    pub items: Vec<SensorFlags>,
+}
+
+/// How many values of a sensor have which flag.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SensorFlags {
+    /// Id of the sensor.
+    pub sensor_id: String,
+    /// How many readings.
+    pub readings: u64,
+    /// How many of them are labelled `anomaly`.
+    pub anomalies: u64,
+    /// Of each property, by flag: how many values; flags that no value has are left out.
+    pub flags: BTreeMap<String, BTreeMap<String, u64>>,
+}

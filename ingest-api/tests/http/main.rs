@@ -3,4 +3,5 @@
 mod hub;
 mod readings;
 mod registry;
+mod replays;
 mod serving;

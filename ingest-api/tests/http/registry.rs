@@ -38,7 +38,7 @@ async fn sensor_types_are_made_changed_and_removed() {
     assert_eq!(got, changed);
     let (_, all) = hub.send(Method::GET, "/v1/sensor-types", "", "").await;
     let ids: Vec<_> = all["items"].as_array().expect("a list").iter().map(|item| item["id"].as_str()).collect();
-    assert_eq!(ids, ["air", "emb", "power", "seismic", "well"].map(Some));
+    assert_eq!(ids, ["air", "emb", "emb-qartod", "power", "seismic", "well"].map(Some));
 
     let other_unit = json!({"sampling_interval": "1h", "properties": [{"id": "depth", "unit": "ft"}]});
     let conflict = problem(put("/v1/sensor-types/well", other_unit.to_string()).await, 409, "keeps its unit");

@@ -8,7 +8,8 @@ use std::sync::{
 use async_trait::async_trait;
 use domain::{Deletion, Flag, Judged, Position, Rows, SensorId, SensorType, SensorTypeId, Timestamp};
 use ports::{
-    Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Scan, SensorRows, SensorSummary, Store,
+    Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Revisions, Scan, SensorRows,
+    SensorSummary, Store,
 };
 
 use crate::hub::{START, number, push};
@@ -45,6 +46,10 @@ impl Store for Endless {
     }
 
     async fn write(&self, _: &SensorTypeId, _: &Judged, _: &dyn Judge) -> Result<Vec<Outcome>, PortError> {
+        unreachable!("these tests only read")
+    }
+
+    async fn revise(&self, _: &SensorTypeId, _: &Revisions) -> Result<u64, PortError> {
         unreachable!("these tests only read")
     }
 

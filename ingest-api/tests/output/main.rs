@@ -6,3 +6,4 @@ mod hub;
 mod problems;
 mod queries;
 mod streams;
+mod summary;

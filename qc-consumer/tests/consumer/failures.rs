@@ -19,7 +19,8 @@ async fn send_everything(hub: &Hub) {
     hub.append("power", power(1, &[("a", 3, 4.0), ("a", 3, 5.0)])).await;
 }
 
-const EVERYTHING: Totals = Totals { stored: 3, duplicate: 1, revised: 2, dead_lettered: 1, deletion: 1, skipped: 0 };
+const EVERYTHING: Totals =
+    Totals { stored: 3, duplicate: 1, revised: 2, dead_lettered: 1, deletion: 1, rejudgement: 0, skipped: 0 };
 const ROWS: [&str; 2] = ["a 2017-01-01T00:00:02Z [3.0] [Good] normal", "a 2017-01-01T00:00:03Z [5.0] [Good] normal"];
 
 async fn check_everything(hub: &Hub, at: Step) {

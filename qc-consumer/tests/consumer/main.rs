@@ -4,3 +4,4 @@ mod failures;
 mod outcomes;
 mod real_data;
 mod support;
+mod windowed;

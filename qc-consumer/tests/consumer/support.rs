@@ -16,7 +16,7 @@ use domain::{
 };
 use ports::{
     Appended, Batch, Bucket, BucketQuery, Clock, Committed, Consumer, Delivery, ErrorKind, Extent, Judge, Log, Outcome,
-    PortError, Reader, ReadingQuery, Scan, SensorSummary, Store, SystemClock, TopicKind, Totals,
+    PortError, Reader, ReadingQuery, Revisions, Scan, SensorSummary, Store, SystemClock, TopicKind, Totals,
     memory::{LogSettings, MemoryLog, MemoryStore},
 };
 use qc_consumer::{Backoff, Config, Error, GROUP, Ports, Status};
@@ -40,6 +40,8 @@ pub enum Step {
     Committed,
     /// `Store::delete`, after it was done.
     Deleted,
+    /// `Store::revise`, after it was done.
+    Revised,
 }
 
 /// What happens at steps: each of the next `count` times that `step` comes, `then`.
@@ -167,6 +169,11 @@ impl Store for FaultyStore {
         let outcomes = rejected.into_iter().map(outcome).collect();
         self.1.at(Step::Written).await?;
         Ok(outcomes)
+    }
+    async fn revise(&self, id: &SensorTypeId, revisions: &Revisions) -> Result<u64, PortError> {
+        let revised = self.0.revise(id, revisions).await?;
+        self.1.at(Step::Revised).await?;
+        Ok(revised)
     }
     async fn delete(&self, id: &SensorTypeId, deletion: &Deletion, position: Position) -> Result<u64, PortError> {
         let deleted = self.0.delete(id, deletion, position).await?;

@@ -16,10 +16,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ports", &["domain"]),
     ("embedded", &["domain", "ports"]),
     ("distributed", &["domain", "ports"]),
-    ("backends", &["ports", "embedded", "distributed"]),
+    ("backends", &["domain", "ports", "embedded", "distributed"]),
     ("registry", &["domain", "ports"]),
     ("ingest-api", &["domain", "ports", "registry"]),
-    ("qc-consumer", &["domain", "ports", "registry"]),
+    ("qc-consumer", &["domain", "checks", "ports", "registry"]),
     ("ad-jobs", &["domain", "detect"]),
     ("feeder", &[]),
     (

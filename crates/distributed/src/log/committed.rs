@@ -11,10 +11,10 @@ use super::error::from_kafka;
 /// Version of the metadata.
 const VERSION: u64 = 1;
 
-/// The metadata of a commit: version, generation of the topic and the six totals, separated by spaces.
+/// The metadata of a commit: version, generation of the topic and the totals, separated by spaces.
 pub(super) fn metadata(generation: u32, totals: &Totals) -> String {
-    let Totals { stored, duplicate, revised, dead_lettered, deletion, skipped } = totals;
-    format!("{VERSION} {generation} {stored} {duplicate} {revised} {dead_lettered} {deletion} {skipped}")
+    let Totals { stored, duplicate, revised, dead_lettered, deletion, rejudgement, skipped } = totals;
+    format!("{VERSION} {generation} {stored} {duplicate} {revised} {dead_lettered} {deletion} {skipped} {rejudgement}")
 }
 
 /// What a group has committed on a partition of a topic in its present generation.
@@ -36,12 +36,19 @@ pub(super) fn parse(partition: Partition, offset: Option<u64>, metadata: &str, g
 
 fn parse_totals(metadata: &str) -> Option<(u64, Totals)> {
     let numbers: Vec<u64> = metadata.split(' ').map(|number| number.parse().ok()).collect::<Option<_>>()?;
-    let [VERSION, generation, stored, duplicate, revised, dead_lettered, deletion, skipped] = *numbers else {
+    let [VERSION, generation, stored, duplicate, revised, dead_lettered, deletion, skipped, ref rest @ ..] = *numbers
+    else {
         return None;
     };
-    let sum = [stored, duplicate, revised, dead_lettered, deletion, skipped];
+    // What was committed before there were rejudgements ends before them.
+    let rejudgement = match rest {
+        [] => 0,
+        [rejudgement] => *rejudgement,
+        _ => return None,
+    };
+    let sum = [stored, duplicate, revised, dead_lettered, deletion, skipped, rejudgement];
     sum.iter().try_fold(0u64, |sum, total| sum.checked_add(*total))?;
-    Some((generation, Totals { stored, duplicate, revised, dead_lettered, deletion, skipped }))
+    Some((generation, Totals { stored, duplicate, revised, dead_lettered, deletion, rejudgement, skipped }))
 }
 
 /// What an answer says of one partition.
@@ -71,14 +78,17 @@ mod tests {
 
     use super::*;
 
-    const TOTALS: Totals = Totals { stored: 1, duplicate: 2, revised: 3, dead_lettered: 4, deletion: 5, skipped: 6 };
+    const TOTALS: Totals =
+        Totals { stored: 1, duplicate: 2, revised: 3, dead_lettered: 4, deletion: 5, rejudgement: 7, skipped: 6 };
 
     #[test]
     fn totals_read_back_with_their_position() {
         let metadata = metadata(7, &TOTALS);
-        assert_eq!(metadata, "1 7 1 2 3 4 5 6");
-        let committed = parse(Partition(2), Some(21), &metadata, 7);
-        assert_eq!(committed, Committed { partition: Partition(2), position: Position(21), totals: TOTALS });
+        assert_eq!(metadata, "1 7 1 2 3 4 5 6 7");
+        let committed = parse(Partition(2), Some(28), &metadata, 7);
+        assert_eq!(committed, Committed { partition: Partition(2), position: Position(28), totals: TOTALS });
+        let older = parse(Partition(2), Some(21), "1 7 1 2 3 4 5 6", 7);
+        assert_eq!(older.totals, Totals { rejudgement: 0, ..TOTALS });
     }
 
     #[test]

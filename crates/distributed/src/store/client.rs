@@ -111,7 +111,7 @@ impl Fault {
         Self { kind, name: cause.name, reason: reason.chars().take(REASON_MAX).collect() }
     }
 
-    fn away(reason: String) -> Self {
+    pub(crate) fn away(reason: String) -> Self {
         Self { kind: FaultKind::Away, name: String::new(), reason }
     }
 

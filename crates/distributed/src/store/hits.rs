@@ -17,6 +17,8 @@ pub(crate) struct Hit {
     pub(crate) seen: Seen,
     /// `None` where the document was not found or not asked for.
     pub(crate) document: Option<Document>,
+    /// The type of the error that the document could not be got for.
+    pub(crate) trouble: Option<String>,
 }
 
 /// What of a hit is wanted besides its document.
@@ -83,6 +85,7 @@ enum HitKey {
     SeqNo,
     PrimaryTerm,
     Source,
+    Error,
     Other,
 }
 
@@ -91,6 +94,7 @@ impl HitKey {
         match (key, wanted) {
             ("_source", _) => Self::Source,
             (_, Wanted::Documents) => Self::Other,
+            ("error", _) => Self::Error,
             ("_index", _) => Self::Index,
             ("_id", _) => Self::Id,
             ("_seq_no", _) => Self::SeqNo,
@@ -160,11 +164,27 @@ impl Reader<'_> {
                     self.previous = Some(document.sensor_id.clone());
                     hit.document = Some(document);
                 }
+                HitKey::Error => hit.trouble = Some(self.error_type()?),
                 HitKey::Other => self.jiter.next_skip()?,
             }
             key = self.jiter.next_key()?.map(|key| HitKey::of(key, self.wanted));
         }
         Ok(hit)
+    }
+
+    /// The `type` of an error.
+    fn error_type(&mut self) -> Result<String, Malformed> {
+        let mut name = String::new();
+        let mut key = self.jiter.next_object()?.map(|key| key == "type");
+        while let Some(is_type) = key {
+            if is_type {
+                self.jiter.next_str()?.clone_into(&mut name);
+            } else {
+                self.jiter.next_skip()?;
+            }
+            key = self.jiter.next_key()?.map(|key| key == "type");
+        }
+        Ok(name)
     }
 }
 

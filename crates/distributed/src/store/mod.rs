@@ -15,6 +15,7 @@ mod health;
 mod hits;
 mod period;
 mod remove;
+mod revise;
 mod scan;
 mod search;
 mod sensors;
@@ -27,11 +28,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::{Deletion, Judged, Position, Sensor, SensorType, SensorTypeId, Timestamp};
-use ports::{Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Scan, SensorSummary, Store};
+use ports::{
+    Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Revisions, Scan, SensorSummary, Store,
+};
 
 use self::{
-    client::Client, health::Health, remove::Remover, scan::ElasticScan, search::Refresher, sensors::Sensors,
-    types::Types, write::Writer,
+    client::Client, health::Health, remove::Remover, revise::Reviser, scan::ElasticScan, search::Refresher,
+    sensors::Sensors, types::Types, write::Writer,
 };
 pub use self::{
     period::Period,
@@ -101,11 +104,15 @@ impl Store for ElasticStore {
         if judged.rows.width() > known.width() {
             known = self.types.fresh(sensor_type).await?;
         }
-        if judged.rows.width() > known.width() {
-            let message = format!("sensor type `{sensor_type}` is not prepared for `{}` values", judged.rows.width());
-            return Err(PortError::new(ErrorKind::NotFound, message));
-        }
+        check_width(&known, judged.rows.width())?;
         self.writer.write(&known, judged, judge).await
+    }
+
+    async fn revise(&self, sensor_type: &SensorTypeId, revisions: &Revisions) -> Result<u64, PortError> {
+        // Documents that another process has widened are read and written as wide as they are.
+        let known = self.types.fresh(sensor_type).await?;
+        check_width(&known, revisions.width)?;
+        Reviser { client: &self.client, settings: &self.settings }.revise(&known, revisions).await
     }
 
     async fn delete(
@@ -155,4 +162,13 @@ impl Store for ElasticStore {
     async fn ready(&self) -> Result<(), PortError> {
         self.health.check().await
     }
+}
+
+/// Refuses rows wider than their type.
+fn check_width(known: &types::Known, width: usize) -> Result<(), PortError> {
+    if width <= known.width() {
+        return Ok(());
+    }
+    let message = format!("sensor type `{}` is not prepared for `{width}` values", known.id);
+    Err(PortError::new(ErrorKind::NotFound, message))
 }

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use domain::{PropertyId, SensorType, SensorTypeId};
+use domain::{PropertyId, SensorType, SensorTypeId, Timestamp};
 use elasticsearch::http::Method;
 use ports::{ErrorKind, PortError};
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,11 @@ impl Known {
     /// The index of a period.
     pub(crate) fn index(&self, period: &str) -> String {
         format!("{}.{period}", self.alias)
+    }
+
+    /// The index that a row of this time is in.
+    pub(crate) fn index_of(&self, time: Timestamp) -> String {
+        self.index(&self.period.span(time).name)
     }
 
     /// The period of an index.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use distributed::store::{ElasticStore, Settings};
-use domain::{Timestamp, Value};
+use domain::{Flag, Timestamp, Value};
 use elasticsearch::http::Method;
-use ports::{ErrorKind, Outcome, ReadingQuery, Store};
+use ports::{ErrorKind, Outcome, ReadingQuery, Revisions, Store};
 
 use crate::place::{
     self, Place,
@@ -80,6 +80,33 @@ async fn rows_are_written_once_through_busy_servers_and_broken_connections() {
     let found = rows::scanned(&store, &ReadingQuery::default()).await;
     assert_eq!(found.len(), 2_000);
     assert_eq!(found.iter().filter(|(_, _, values)| values[..] == second).count(), 700);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flags_are_revised_through_busy_servers_and_undo_no_write_beside() {
+    let place = Place::new();
+    let (store, proxy) = behind_proxy(&place, PATIENT).await;
+    let (first, second_value) = ([number(1.0)], [number(2.0)]);
+    rows::write(&store, 0, &batch(0, 600, &first)).await;
+    let mut revisions = Revisions { width: 1, ..Revisions::default() };
+    for (sensor_id, time, _) in batch(0, 600, &first) {
+        revisions.push(rows::sensor(sensor_id), time, 1, &[Flag::Suspect]);
+    }
+    proxy.set(troubles());
+    let id = emb(1, 1).id;
+    let again = batch(0, 600, &second_value);
+    let (revised, outcomes) = tokio::join!(store.revise(&id, &revisions), rows::write(&store, 600, &again));
+    revised.expect("revised");
+    assert_eq!(outcomes, vec![Outcome::Revised; 600]);
+    store.revise(&id, &revisions).await.expect("revised");
+    proxy.set(|_| Fate::Passes);
+    let mut scan = store.scan(&id, &ReadingQuery::default()).await.expect("a scan");
+    let mut count = 0;
+    while let Some(part) = scan.next(1_000).await.expect("rows") {
+        count += part.rows.len();
+        assert!(part.rows.iter().all(|row| row.values == second_value && row.flags == [Flag::Suspect]));
+    }
+    assert_eq!(count, 600);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -190,10 +190,10 @@ pub(crate) fn group_key(number: u32, group: &str) -> Vec<u8> {
 pub(crate) fn encode_committed(committed: &Committed) -> Vec<u8> {
     let totals = committed.totals;
     let mut out = Vec::new();
-    let parts =
-        [totals.stored, totals.duplicate, totals.revised, totals.dead_lettered, totals.deletion, totals.skipped];
+    let of_readings = [totals.stored, totals.duplicate, totals.revised, totals.dead_lettered];
+    let parts = of_readings.into_iter().chain([totals.deletion, totals.skipped, totals.rejudgement]);
     put_varint(&mut out, committed.position.0);
-    parts.iter().for_each(|total| put_varint(&mut out, *total));
+    parts.for_each(|total| put_varint(&mut out, total));
     out
 }
 
@@ -207,6 +207,8 @@ pub(crate) fn decode_committed(bytes: &[u8]) -> Result<Committed, Malformed> {
         dead_lettered: decoder.varint()?,
         deletion: decoder.varint()?,
         skipped: decoder.varint()?,
+        // What was committed before there were any ends here.
+        rejudgement: if decoder.remaining() > 0 { decoder.varint()? } else { 0 },
     };
     Ok(Committed { partition: Partition(0), position, totals })
 }

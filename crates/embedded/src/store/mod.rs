@@ -25,7 +25,9 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{Deletion, Judged, Position, PropertyId, SensorType, SensorTypeId, Timestamp};
-use ports::{Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Scan, SensorSummary, Store};
+use ports::{
+    Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Revisions, Scan, SensorSummary, Store,
+};
 
 use crate::{
     codec::{Decoder, Malformed, put_bytes, put_varint},
@@ -239,6 +241,15 @@ impl Store for EmbeddedStore {
             self.ask_to_fold(space);
         }
         Ok(outcomes)
+    }
+
+    async fn revise(&self, sensor_type: &SensorTypeId, revisions: &Revisions) -> Result<u64, PortError> {
+        let space = self.space(sensor_type)?;
+        let (changed, fold_now) = blocking_here(|| write::revise(&space, revisions))?;
+        if fold_now {
+            self.ask_to_fold(space);
+        }
+        Ok(changed)
     }
 
     async fn delete(

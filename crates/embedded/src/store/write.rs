@@ -1,7 +1,7 @@
 //! Writing judged rows: most are newer than all of their sensor's and go straight in; only the others are looked up.
 
-use domain::{Judged, Merge, Row, RowRef, Timestamp, Value};
-use ports::{Judge, Outcome, PortError};
+use domain::{Flag, Judged, Merge, Row, RowRef, Timestamp, Value};
+use ports::{Judge, Outcome, PortError, Revisions};
 
 use super::{
     blocks::{Block, Blocks},
@@ -16,6 +16,30 @@ const ROWS_AT_ONCE: usize = 4_096;
 
 /// Writes rows; answers one outcome per row. Says by the second part whether there is a memtable to fold now.
 pub(crate) fn write(space: &Space, judged: &Judged, judge: &dyn Judge) -> Result<(Vec<Outcome>, bool), PortError> {
+    change(space, judged.rows.width(), || {
+        let mut outcomes = vec![Outcome::Stored; judged.rows.len()];
+        for start in (0..judged.rows.len()).step_by(ROWS_AT_ONCE) {
+            let range = start..judged.rows.len().min(start + ROWS_AT_ONCE);
+            take_in(space, judged, range, judge, &mut outcomes)?;
+        }
+        Ok(outcomes)
+    })
+}
+
+/// Gives rows other flags; answers how many that changes, and as [`write`].
+pub(crate) fn revise(space: &Space, revisions: &Revisions) -> Result<(u64, bool), PortError> {
+    change(space, revisions.width, || {
+        let mut changed = 0;
+        for start in (0..revisions.len()).step_by(ROWS_AT_ONCE) {
+            let range = start..revisions.len().min(start + ROWS_AT_ONCE);
+            changed += revise_some(space, revisions, range)?;
+        }
+        Ok(changed)
+    })
+}
+
+/// Changes the active memtable by `work` and saves what came into it.
+fn change<T>(space: &Space, width: usize, work: impl FnOnce() -> Result<T, PortError>) -> Result<(T, bool), PortError> {
     let mut sequence = space.writer();
     space.shared.check_usable()?;
     space.shared.disk.check(Need::Finish)?;
@@ -23,16 +47,12 @@ pub(crate) fn write(space: &Space, judged: &Judged, judge: &dyn Judge) -> Result
         space.wait_for_fold()?;
     }
     let rotated_before = space.is_full() && space.rotate();
-    space.widen(judged.rows.width());
-    let mut outcomes = vec![Outcome::Stored; judged.rows.len()];
+    space.widen(width);
     let first_new = space.read().active.len();
-    for start in (0..judged.rows.len()).step_by(ROWS_AT_ONCE) {
-        let range = start..judged.rows.len().min(start + ROWS_AT_ONCE);
-        take_in(space, judged, range, judge, &mut outcomes).map_err(|error| space.shared.fail(error))?;
-    }
+    let done = work().map_err(|error| space.shared.fail(error))?;
     stage(space, first_new, *sequence).map_err(|error| space.shared.fail(error))?;
     *sequence += 1;
-    Ok((outcomes, rotated_before || (space.is_full() && space.rotate())))
+    Ok((done, rotated_before || (space.is_full() && space.rotate())))
 }
 
 /// Saves the rows that came into the active memtable since it had `first_new`.
@@ -103,12 +123,7 @@ fn take_in_late(
 ) -> Result<Outcome, PortError> {
     let time = row.row.phenomenon_time;
     let merged = {
-        let in_memory = state.active.find(slot, time).or_else(|| state.folding.as_ref()?.find(slot, time));
-        let existing = match in_memory {
-            Some(existing) => Some(existing),
-            None => find_in_blocks(space, state, slot, time, cached)?,
-        };
-        let Some(existing) = existing else {
+        let Some(existing) = find(space, state, slot, time, cached)? else {
             state.active.insert(slot, row, true);
             return Ok(Outcome::Stored);
         };
@@ -127,9 +142,49 @@ fn take_in_late(
     Ok(Outcome::Revised)
 }
 
+/// Gives rows other flags, those of neighbours in time one after the other; answers how many that changes.
+fn revise_some(space: &Space, revisions: &Revisions, range: std::ops::Range<usize>) -> Result<u64, PortError> {
+    let mut guard = space.write();
+    let state = &mut *guard;
+    let place = |index: usize| {
+        let slot = state.find(revisions.sensor_ids[index].as_str())?;
+        Some((slot, revisions.times[index], index))
+    };
+    let mut places: Vec<(Slot, Timestamp, usize)> = range.filter_map(place).collect();
+    places.sort_unstable();
+    let mut block = None;
+    let mut changed = 0;
+    for (at, (slot, time, index)) in places.iter().enumerate() {
+        let is_last = places.get(at + 1).is_none_or(|next| (next.0, next.1) != (*slot, *time));
+        let Some(existing) = find(space, state, *slot, *time, &mut block)?.filter(|_| is_last) else { continue };
+        let Some(flags) = revisions.changes(*index, existing) else { continue };
+        let mut values = existing.values.to_vec();
+        values.resize(flags.len(), Value::ABSENT);
+        let row = Row { type_version: revisions.type_versions[*index], ..existing.row };
+        state.active.insert(*slot, RowRef { row, values: &values, flags: &flags }, false);
+        changed += 1;
+    }
+    Ok(changed)
+}
+
+/// The row of an identity, wherever it is.
+fn find<'a>(
+    space: &Space,
+    state: &'a State,
+    slot: Slot,
+    time: Timestamp,
+    cached: &'a mut Option<(Slot, Block)>,
+) -> Result<Option<RowRef<'a>>, PortError> {
+    let in_memory = state.active.find(slot, time).or_else(|| state.folding.as_ref()?.find(slot, time));
+    match in_memory {
+        Some(existing) => Ok(Some(existing)),
+        None => find_in_blocks(space, state, slot, time, cached),
+    }
+}
+
 fn put_revised(state: &mut State, slot: Slot, row: Row, values: &[Value], judge: &dyn Judge) {
     let mut flags = judge.judge(row.type_version, values);
-    flags.resize(values.len(), domain::Flag::NotEvaluated);
+    flags.resize(values.len(), Flag::NotEvaluated);
     state.active.insert(slot, RowRef { row, values, flags: &flags }, false);
 }
 

@@ -11,7 +11,7 @@ use domain::{Deletion, Judged, Partition, Position, SensorType, SensorTypeId, Ti
 
 use crate::{
     Appended, Batch, Bucket, BucketQuery, Committed, Consumer, Delivery, ErrorKind, Extent, Judge, Log, Outcome,
-    PortError, Reader, ReadingQuery, Scan, SensorSummary, Store, TopicKind,
+    PortError, Reader, ReadingQuery, Revisions, Scan, SensorSummary, Store, TopicKind,
 };
 
 /// A call that can be made to fail.
@@ -27,6 +27,8 @@ pub enum Call {
     Prepare,
     /// [`Store::write`].
     Write,
+    /// [`Store::revise`].
+    Revise,
     /// [`Store::delete`].
     Delete,
     /// [`Store::scan`].
@@ -166,6 +168,10 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         judge: &dyn Judge,
     ) -> Result<Vec<Outcome>, PortError> {
         self.faults.around(Call::Write, self.inner.write(sensor_type, judged, judge)).await
+    }
+
+    async fn revise(&self, sensor_type: &SensorTypeId, revisions: &Revisions) -> Result<u64, PortError> {
+        self.faults.around(Call::Revise, self.inner.revise(sensor_type, revisions)).await
     }
 
     async fn delete(

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use domain::{Deletion, Partition, Position, Readings, SensorId, Timestamp, Topic, TypeVersion};
+use domain::{Partition, Position, Readings, SensorId, Timestamp, Topic, TypeVersion};
 use tokio::{
     sync::watch,
     time::{Instant, timeout_at},
@@ -291,7 +291,10 @@ fn check_batch(topic: &Topic, kind: TopicKind, batch: &Batch) -> Result<(), Port
 fn split(batch: Batch, partitions: usize) -> Vec<(usize, Content)> {
     match batch {
         Batch::Readings { type_version, readings } => split_readings(type_version, &readings, partitions),
-        Batch::Deletions(deletions) => split_deletions(deletions, partitions),
+        Batch::Deletions(deletions) => {
+            split_by(deletions, partitions, |deletion| &deletion.sensor_id, Content::Deletions)
+        }
+        Batch::Rejudgements(all) => split_by(all, partitions, |one| &one.sensor_id, Content::Rejudgements),
         Batch::Documents(documents) => vec![(0, Content::Documents(documents))],
     }
 }
@@ -309,12 +312,17 @@ fn split_readings(type_version: TypeVersion, readings: &Readings, partitions: us
     parts
 }
 
-fn split_deletions(deletions: Vec<Deletion>, partitions: usize) -> Vec<(usize, Content)> {
-    let places: Vec<usize> = deletions.iter().map(|deletion| partition_of(&deletion.sensor_id, partitions)).collect();
+fn split_by<T: Clone>(
+    records: Vec<T>,
+    partitions: usize,
+    sensor_id: impl Fn(&T) -> &SensorId,
+    content: impl Fn(Vec<T>) -> Content,
+) -> Vec<(usize, Content)> {
+    let places: Vec<usize> = records.iter().map(|record| partition_of(sensor_id(record), partitions)).collect();
     let mut parts = Vec::new();
     for place in in_order(&places) {
-        let here = deletions.iter().zip(&places).filter(|(_, its)| **its == place);
-        parts.push((place, Content::Deletions(here.map(|(deletion, _)| deletion.clone()).collect())));
+        let here = records.iter().zip(&places).filter(|(_, its)| **its == place);
+        parts.push((place, content(here.map(|(record, _)| record.clone()).collect())));
     }
     parts
 }

@@ -117,6 +117,7 @@ fn without_first(content: &Content, skipped: usize) -> Content {
             Content::Readings { type_version: *type_version, readings: rest }
         }
         Content::Deletions(deletions) => Content::Deletions(deletions[skipped..].to_vec()),
+        Content::Rejudgements(rejudgements) => Content::Rejudgements(rejudgements[skipped..].to_vec()),
         Content::Documents(documents) => Content::Documents(documents[skipped..].to_vec()),
         Content::Undecodable(undecodable) => {
             let count = undecodable.count.saturating_sub(u32::try_from(skipped).unwrap_or(u32::MAX));

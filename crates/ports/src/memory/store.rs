@@ -14,8 +14,8 @@ use domain::{
 };
 
 use crate::{
-    Bucket, BucketQuery, ErrorKind, Judge, Order, Outcome, PortError, ReadingQuery, Scan, SensorRows, SensorSummary,
-    Store,
+    Bucket, BucketQuery, ErrorKind, Judge, Order, Outcome, PortError, ReadingQuery, Revisions, Scan, SensorRows,
+    SensorSummary, Store,
 };
 
 /// A store that lives as long as the process; clones share it.
@@ -72,6 +72,14 @@ fn unprepared(sensor_type: &SensorTypeId) -> PortError {
 }
 
 impl Table {
+    fn check_width(&self, sensor_type: &SensorTypeId, width: usize) -> Result<(), PortError> {
+        if width <= self.properties.len() {
+            return Ok(());
+        }
+        let message = format!("sensor type `{sensor_type}` is not prepared for `{width}` values");
+        Err(PortError::new(ErrorKind::NotFound, message))
+    }
+
     /// Writes one row as the merge rule says.
     fn write(&mut self, sensor_id: &SensorId, new: RowRef<'_>, judge: &dyn Judge) -> Outcome {
         let rows = self.sensors.entry(sensor_id.clone()).or_default();
@@ -92,6 +100,17 @@ impl Table {
                 Outcome::Revised
             }
         }
+    }
+
+    /// Gives the row named at `index` other flags; says whether that changes it.
+    fn revise(&mut self, revisions: &Revisions, index: usize) -> bool {
+        let rows = self.sensors.get_mut(&revisions.sensor_ids[index]);
+        let Some(stored) = rows.and_then(|rows| rows.get_mut(&revisions.times[index])) else { return false };
+        let Some(flags) = revisions.changes(index, stored.as_ref()) else { return false };
+        stored.values.resize(flags.len(), Value::ABSENT);
+        stored.flags = flags;
+        stored.row.type_version = revisions.type_versions[index];
+        true
     }
 
     /// Takes out the rows of a sensor that are asked for.
@@ -126,12 +145,20 @@ impl Store for MemoryStore {
     ) -> Result<Vec<Outcome>, PortError> {
         let mut types = self.lock();
         let table = table_mut(&mut types, sensor_type)?;
-        if judged.rows.width() > table.properties.len() {
-            let message = format!("sensor type `{sensor_type}` is not prepared for `{}` values", judged.rows.width());
-            return Err(PortError::new(ErrorKind::NotFound, message));
-        }
+        table.check_width(sensor_type, judged.rows.width())?;
         let rows = judged.sensor_ids.iter().zip(judged.rows.iter());
         Ok(rows.map(|(sensor_id, row)| table.write(sensor_id, row, judge)).collect())
+    }
+
+    async fn revise(&self, sensor_type: &SensorTypeId, revisions: &Revisions) -> Result<u64, PortError> {
+        let mut types = self.lock();
+        let table = table_mut(&mut types, sensor_type)?;
+        table.check_width(sensor_type, revisions.width)?;
+        let mut last: BTreeMap<(&SensorId, Timestamp), usize> = BTreeMap::new();
+        for (index, identity) in revisions.sensor_ids.iter().zip(revisions.times.iter().copied()).enumerate() {
+            last.insert(identity, index);
+        }
+        Ok(last.into_values().filter(|index| table.revise(revisions, *index)).count() as u64)
     }
 
     async fn delete(

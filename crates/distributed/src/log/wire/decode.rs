@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use domain::{Deletion, Partition, Position, PropertyId, Readings, Timestamp, Topic, TypeVersion, Value};
+use domain::{Deletion, Partition, Position, PropertyId, Readings, Rejudgement, Timestamp, Topic, TypeVersion, Value};
 use ports::{Content, Delivery, Document, TopicKind, Undecodable};
 use rdkafka::{
     Message,
@@ -14,7 +14,7 @@ use rdkafka::{
 use serde::Deserialize;
 
 use super::{
-    ACCEPTED_AT, DELETION, DOCUMENT, FORMAT, PROPERTIES, READING, TYPE_VERSION,
+    ACCEPTED_AT, DELETION, DOCUMENT, FORMAT, PROPERTIES, READING, REJUDGEMENT, TYPE_VERSION,
     reading::{Ids, Parsed},
 };
 
@@ -48,6 +48,7 @@ struct Stamp {
 enum Format {
     Reading,
     Deletion,
+    Rejudgement,
     Document,
     Unknown,
 }
@@ -58,6 +59,18 @@ struct DeletionBody {
     sensor_id: domain::SensorId,
     from: Bound,
     to: Bound,
+}
+
+/// A rejudgement as it is written.
+#[derive(Deserialize)]
+struct RejudgementBody {
+    sensor_id: domain::SensorId,
+    from: Bound,
+    to: Bound,
+    type_version: TypeVersion,
+    replay: String,
+    part: u64,
+    dry: bool,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +126,7 @@ impl Decoder {
         match stamp.format {
             None | Some(Format::Reading) => self.reading(stamp, message, out),
             Some(Format::Deletion) => self.deletion(message, out),
+            Some(Format::Rejudgement) => self.rejudgement(message, out),
             Some(Format::Document) => Err("a document is no reading".to_owned()),
             Some(Format::Unknown) => Err("its `format` is of a newer version or another program".to_owned()),
         }
@@ -143,6 +157,26 @@ impl Decoder {
             return Ok(());
         }
         self.deliver(message, Content::Deletions(vec![deletion]), out);
+        Ok(())
+    }
+
+    fn rejudgement<M: Message>(&self, message: &M, out: &mut Vec<Delivery>) -> Result<(), String> {
+        let body = serde_json::from_slice(message.payload().unwrap_or_default());
+        let body: RejudgementBody = body.map_err(|error| format!("is no rejudgement: {error}"))?;
+        let rejudgement = Rejudgement {
+            sensor_id: body.sensor_id,
+            from: body.from.into(),
+            to: body.to.into(),
+            type_version: body.type_version,
+            replay: body.replay,
+            part: body.part,
+            is_dry: body.dry,
+        };
+        if let Some(Delivery { content: Content::Rejudgements(all), .. }) = self.continued(message, out) {
+            all.push(rejudgement);
+            return Ok(());
+        }
+        self.deliver(message, Content::Rejudgements(vec![rejudgement]), out);
         Ok(())
     }
 
@@ -230,6 +264,7 @@ impl Decoder {
                 stamp.format = Some(match value {
                     READING => Format::Reading,
                     DELETION => Format::Deletion,
+                    REJUDGEMENT => Format::Rejudgement,
                     DOCUMENT => Format::Document,
                     _ => Format::Unknown,
                 });

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use domain::{Deletion, Readings, Timestamp, TypeVersion, Value, write_number};
+use domain::{Deletion, Readings, Rejudgement, SensorId, Timestamp, TypeVersion, Value, write_number};
 use ports::{Batch, Document};
 use rdkafka::message::{Header, OwnedHeaders};
 
-use super::{ACCEPTED_AT, DELETION, DOCUMENT, FORMAT, PROPERTIES, READING, TYPE_VERSION};
+use super::{ACCEPTED_AT, DELETION, DOCUMENT, FORMAT, PROPERTIES, READING, REJUDGEMENT, TYPE_VERSION};
 use crate::log::partitioner::partition_of;
 
 /// The records of a batch, all their bytes in one piece.
@@ -118,6 +118,14 @@ pub(in crate::log) fn encode(batch: &Batch, partitions: u32) -> Encoded {
             }
             encoded
         }
+        Batch::Rejudgements(rejudgements) => {
+            let mut encoded = Encoded::new(REJUDGEMENT);
+            for rejudgement in rejudgements {
+                let key = rejudgement.sensor_id.as_str().as_bytes();
+                encoded.push(partitions, key, |out| write_rejudgement(rejudgement, out));
+            }
+            encoded
+        }
         Batch::Documents(documents) => {
             let mut encoded = Encoded::new(DOCUMENT);
             for Document { key, body } in documents {
@@ -174,14 +182,28 @@ fn write_values(names: &[&str], values: &[Value], out: &mut Vec<u8>) -> Written 
 }
 
 fn write_deletion(deletion: &Deletion, out: &mut Vec<u8>) -> Written {
-    out.extend_from_slice(b"{\"sensor_id\":\"");
-    out.extend_from_slice(deletion.sensor_id.as_str().as_bytes());
-    out.extend_from_slice(b"\",\"from\":");
-    write_bound(deletion.from, out);
-    out.extend_from_slice(b",\"to\":");
-    write_bound(deletion.to, out);
+    write_stretch(&deletion.sensor_id, (deletion.from, deletion.to), out);
     out.push(b'}');
     Written::Whole
+}
+
+fn write_rejudgement(rejudgement: &Rejudgement, out: &mut Vec<u8>) -> Written {
+    write_stretch(&rejudgement.sensor_id, (rejudgement.from, rejudgement.to), out);
+    let Rejudgement { type_version, replay, part, is_dry, .. } = rejudgement;
+    let replay = serde_json::Value::from(replay.as_str());
+    let rest = format!(",\"type_version\":{type_version},\"replay\":{replay},\"part\":{part},\"dry\":{is_dry}}}");
+    out.extend_from_slice(rest.as_bytes());
+    Written::Whole
+}
+
+/// Begins an object that names a stretch of a sensor's readings.
+fn write_stretch(sensor_id: &SensorId, (from, to): (Timestamp, Timestamp), out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"sensor_id\":\"");
+    out.extend_from_slice(sensor_id.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"from\":");
+    write_bound(from, out);
+    out.extend_from_slice(b",\"to\":");
+    write_bound(to, out);
 }
 
 /// A time of which RFC 3339 may know nothing: then its microseconds since the epoch.

@@ -2,7 +2,7 @@
 //!
 //! | header | of | says |
 //! |---|---|---|
-//! | `format` | all | what the record is, and the version of this format: `reading/1`, `deletion/1`, `document/1` |
+//! | `format` | all | what the record is, and the version of this format: `reading/1`, `deletion/1`, `rejudgement/1`, `document/1` |
 //! | `accepted_at` | all | microseconds since the epoch; the record's own timestamp is the same in milliseconds |
 //! | `type_version` | readings | the version of the sensor type that ingest checked it by |
 //! | `properties` | readings with an absent value | the properties that the writer knew, in order, separated by commas |
@@ -26,4 +26,5 @@ const PROPERTIES: &str = "properties";
 
 const READING: &[u8] = b"reading/1";
 const DELETION: &[u8] = b"deletion/1";
+const REJUDGEMENT: &[u8] = b"rejudgement/1";
 const DOCUMENT: &[u8] = b"document/1";

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{Deletion, Partition, Position, PropertyId, Readings, SensorId, Timestamp, Topic, Value};
+use domain::{Deletion, Partition, Position, PropertyId, Readings, Rejudgement, SensorId, Timestamp, Topic, Value};
 use ports::{Batch, Content, Delivery, TopicKind};
 use proptest::prelude::{any, prop_assert_eq, prop_oneof, proptest};
 use proptest::{collection::vec, strategy::Strategy};
@@ -163,6 +163,14 @@ proptest! {
         let deletion = Deletion { sensor_id: sensor(), from: Timestamp::from_micros(from), to: Timestamp::from_micros(to) };
         let found = decode(&sent(&Batch::Deletions(vec![deletion.clone()]), 0));
         prop_assert_eq!(&found[0].content, &Content::Deletions(vec![deletion]));
+    }
+
+    #[test]
+    fn rejudgements_read_back(from in any::<i64>(), to in any::<i64>(), part in any::<u64>(), replay in ".{0,20}", is_dry in any::<bool>()) {
+        let (from, to) = (Timestamp::from_micros(from), Timestamp::from_micros(to));
+        let rejudgement = Rejudgement { sensor_id: sensor(), from, to, type_version: 3, replay, part, is_dry };
+        let found = decode(&sent(&Batch::Rejudgements(vec![rejudgement.clone()]), 0));
+        prop_assert_eq!(&found[0].content, &Content::Rejudgements(vec![rejudgement]));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use domain::{Deletion, Readings, Timestamp, Topic, Value};
+use domain::{Deletion, Readings, Rejudgement, Timestamp, Topic, Value};
 
 use super::{
     super::{
@@ -107,7 +107,7 @@ pub async fn an_empty_batch_appends_nothing<B: Backend>() {
     assert_eq!(drain::topic(&*log, &topic).await.len(), 1);
 }
 
-/// Readings keep values, times, properties and version; deletions their range; and they keep their order.
+/// Readings keep values, times, properties and version; deletions and rejudgements what they ask for; and they keep their order.
 pub async fn every_kind_of_record_reads_back<B: Backend>() {
     let backend = B::start(Settings::default()).await;
     let (log, topic) = (backend.log(), unique_topic());
@@ -130,7 +130,17 @@ pub async fn every_kind_of_record_reads_back<B: Backend>() {
     }
     let deletion = Deletion { sensor_id: sensor(1), from: Timestamp::MIN, to: at(7) };
     log.append(&topic, Batch::Readings { type_version: 3, readings: sent.clone() }).await.expect("readings");
+    let rejudgement = Rejudgement {
+        sensor_id: sensor(1),
+        from: Timestamp::MIN,
+        to: at(7),
+        type_version: 2,
+        replay: "a replay".to_owned(),
+        part: 5,
+        is_dry: true,
+    };
     log.append(&topic, Batch::Deletions(vec![deletion.clone()])).await.expect("a deletion");
+    log.append(&topic, Batch::Rejudgements(vec![rejudgement.clone()])).await.expect("a rejudgement");
     log.append(&topic, Batch::Readings { type_version: 4, readings: sent.clone() }).await.expect("readings");
     let delivered: Vec<drain::Record> = drain::topic(&*log, &topic).await.into_iter().map(|its| its.record).collect();
     let of = |type_version, index: usize| drain::Record::Reading {
@@ -142,6 +152,7 @@ pub async fn every_kind_of_record_reads_back<B: Backend>() {
     };
     let mut expected: Vec<drain::Record> = (0..4).map(|index| of(3, index)).collect();
     expected.push(drain::Record::Deletion(deletion));
+    expected.push(drain::Record::Rejudgement(rejudgement));
     expected.extend((0..4).map(|index| of(4, index)));
     assert_eq!(delivered, expected);
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Deletion, Partition, Position, PropertyId, SensorId, Timestamp, Topic, TypeVersion, Value};
+use domain::{Deletion, Partition, Position, PropertyId, Rejudgement, SensorId, Timestamp, Topic, TypeVersion, Value};
 
 use crate::{Consumer, Content, Delivery, Document, Extent, Log};
 
@@ -32,6 +32,7 @@ pub(super) enum Record {
         values: Vec<Value>,
     },
     Deletion(Deletion),
+    Rejudgement(Rejudgement),
     Document(Document),
 }
 
@@ -58,6 +59,7 @@ pub(super) fn records(delivery: &Delivery) -> Vec<Delivered> {
             readings.iter().map(of).collect()
         }
         Content::Deletions(deletions) => deletions.iter().cloned().map(Record::Deletion).collect(),
+        Content::Rejudgements(all) => all.iter().cloned().map(Record::Rejudgement).collect(),
         Content::Documents(documents) => documents.iter().cloned().map(Record::Document).collect(),
         Content::Undecodable(undecodable) => panic!("nobody can read {undecodable:?}"),
     };

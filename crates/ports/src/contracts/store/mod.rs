@@ -3,6 +3,7 @@
 mod crash;
 mod delete;
 mod random;
+mod revise;
 mod rows;
 mod scan;
 mod statistics;
@@ -16,6 +17,10 @@ pub use delete::{
     rows_can_be_made_again_after_a_deletion,
 };
 pub use random::{Load, random_operations_match_the_model, same_as_model};
+pub use revise::{
+    a_record_written_again_does_not_undo_a_revision, a_revision_changes_flags_and_version_alone,
+    rows_that_are_not_there_are_not_revised,
+};
 pub use scan::{
     a_scan_goes_on_behind_any_row, a_scan_never_repeats_a_row_while_others_write, a_write_is_seen_by_the_next_scan,
     scans_answer_in_canonical_order, scans_answer_what_is_asked_for,
@@ -46,6 +51,9 @@ macro_rules! store_contracts {
             expiry_takes_old_rows_and_no_others,
             rows_can_be_made_again_after_a_deletion,
             random_operations_match_the_model,
+            a_record_written_again_does_not_undo_a_revision,
+            a_revision_changes_flags_and_version_alone,
+            rows_that_are_not_there_are_not_revised,
             a_scan_goes_on_behind_any_row,
             a_scan_never_repeats_a_row_while_others_write,
             a_write_is_seen_by_the_next_scan,

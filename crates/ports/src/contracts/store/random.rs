@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use domain::{Deletion, Label, Position, SensorId, SensorTypeId, Timestamp, Value};
+use domain::{Deletion, Flag, Label, Position, SensorId, SensorTypeId, Timestamp, Value};
 
 use super::{
     super::{
@@ -11,7 +11,7 @@ use super::{
     },
     rows, statistics,
 };
-use crate::{BucketQuery, Order, ReadingQuery, Store, TimeRange, memory::MemoryStore};
+use crate::{BucketQuery, Order, ReadingQuery, Revisions, Store, TimeRange, memory::MemoryStore};
 
 /// How much a random run does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Load {
     /// How many sensors there are.
     pub sensors: u64,
 }
+
+const FLAGS: [Flag; 5] = [Flag::Good, Flag::NotEvaluated, Flag::Suspect, Flag::Fail, Flag::Missing];
 
 /// Records that are remembered, to be written again.
 const HISTORY_MAX: usize = 2_000;
@@ -92,7 +94,8 @@ impl Run {
     async fn step(&mut self, store: &dyn Store, step: u64) {
         match self.chance.below(100) {
             0..50 => self.write(store).await,
-            50..56 => self.write_again(store).await,
+            50..54 => self.write_again(store).await,
+            54..56 => self.revise(store).await,
             56..62 => self.delete(store).await,
             62..80 => self.scan(store).await,
             80..86 => self.compare_extents(store).await,
@@ -196,6 +199,20 @@ impl Run {
             }
         }
         self.write_both(store, &records).await;
+    }
+
+    /// Revises rows of earlier records, some of which are gone.
+    async fn revise(&mut self, store: &dyn Store) {
+        let mut revisions = Revisions { width: self.width, ..Revisions::default() };
+        for _ in 0..1 + self.chance.below(self.load.rows_max) {
+            let index = self.chance.below(self.history.len().max(1) as u64) as usize;
+            let Some(Entry::Reading(record)) = self.history.get(index).cloned() else { continue };
+            let chance = &mut self.chance;
+            let flags: Vec<Flag> = (0..self.width).map(|_| FLAGS[chance.below(5) as usize]).collect();
+            revisions.push(record.sensor_id, record.time, 1 + chance.below(3) as u32, &flags);
+        }
+        let found = store.revise(&self.id, &revisions).await.expect("revised");
+        assert_eq!(found, self.model.revise(&self.id, &revisions).await.expect("revised"), "{revisions:?}");
     }
 
     async fn delete(&mut self, store: &dyn Store) {
