@@ -67,7 +67,14 @@ impl Writer {
             let was_away = sorted.away.clone();
             alone.extend(sorted.alone);
             pending = sorted.again;
-            pending.extend(self.look_up(known, &mut batch, sorted.changed).await?);
+            if !sorted.changed.is_empty() {
+                pending.extend(self.look_up(known, &mut batch, sorted.changed).await?);
+                // Documents are never wider than their type was before: looked at after them, it says whether all of each was read.
+                let now = self.types.fresh(&known.id).await?;
+                if now.width() > known.width() {
+                    return Box::pin(self.write(&now, judged, judge)).await;
+                }
+            }
             if pending.len() < before {
                 (pauses, until) = self.client.patience();
                 rounds = 0;

@@ -94,6 +94,20 @@ async fn property_is_in_the_mapping_before_its_first_reading() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn process_that_missed_a_widening_loses_nothing_of_a_wider_row() {
+    let place = Place::new();
+    let store = open(place.settings()).await;
+    let unaware = open(place.settings()).await;
+    let at = time("2017-02-28T00:00:00Z");
+    rows::write(&unaware, 0, &[("emb2", at, &[number(1.0)])]).await;
+    store.prepare(&emb(2, 3)).await.expect("a wider type");
+    rows::write(&store, 1, &[("emb1", at, &[number(1.0), number(2.0), number(3.0)])]).await;
+    assert_eq!(rows::write(&unaware, 2, &[("emb1", at, &[number(9.0)])]).await, [Outcome::Revised]);
+    let found = rows::scanned(&store, &ReadingQuery::default()).await;
+    assert_eq!(found[0].2, [number(9.0), number(2.0), number(3.0)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn document_has_the_fields_that_kibana_shows() {
     let place = Place::new();
     let store = open(place.settings()).await;
