@@ -8,8 +8,8 @@ use std::{
 };
 
 use domain::{
-    Flag, ObservedProperty, Position, PropertyId, Row, RowRef, Rows, SensorId, SensorType, SensorTypeDraft,
-    SensorTypeId, Timestamp, Value,
+    Flag, Label, LabelRule, ObservedProperty, Position, PropertyId, Row, RowRef, Rows, SensorId, SensorType,
+    SensorTypeDraft, SensorTypeId, Timestamp, Value,
 };
 use ingest_api::output::{Format, Selection, encoder};
 
@@ -76,6 +76,7 @@ fn sensor_type(width: usize) -> Arc<SensorType> {
         description: String::new(),
         sampling_interval: Duration::from_secs(1),
         retention: None,
+        anomaly_flags: LabelRule::default(),
         properties: (0..width).map(property).collect(),
         csv: None,
     };
@@ -94,6 +95,7 @@ fn block(sensor: usize, width: usize) -> (SensorId, Rows) {
             position: Position(n as u64),
             first_position: Position(n as u64),
             type_version: 1,
+            label: Label::Normal,
         };
         let cells = (0..width).map(|_| {
             // A linear congruential generator (Knuth, MMIX) is noise enough.

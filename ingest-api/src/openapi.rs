@@ -148,6 +148,9 @@ pub struct SensorTypeDefinition {
     pub sampling_interval: String,
     /// How long readings are kept, counted from their phenomenon time; for ever if not given.
     pub retention: Option<String>,
+    /// Which flags of a value make its reading an anomaly: some of 3, 4 and 9; `[4, 9]` if not given.
+    #[schema(required = false, min_items = 1, example = json!([4, 9]))]
+    pub anomaly_flags: Vec<u8>,
     /// What it measures, in the order of its answers.
     pub properties: Vec<ObservedProperty>,
     /// How its CSV files without a header row look.

@@ -106,20 +106,22 @@ impl Followed {
             following.revised = stored.revised(&write.sensor_ids[row], version, &previous);
             following.completed.clone_from(&previous);
         }
-        self.show(write, row, checks.width());
+        self.show(kind, write, row);
         if let Some(before) = before {
             let cells = before * self.width..before * self.width + checks.width();
             self.tests[cells].copy_from_slice(&previous);
-            self.show(write, before, checks.width());
+            self.show(kind, write, before);
         }
     }
 
-    /// Writes the flags that the tests roll up to over those the reading has.
-    fn show(&self, write: &mut Rows, row: usize, width: usize) {
-        let cells = row * self.width..row * self.width + width;
+    /// Writes the flags that the tests roll up to over those the reading has, and its label.
+    fn show(&self, kind: &Kind, write: &mut Rows, row: usize) {
+        let version = write.rows[row].type_version;
+        let cells = row * self.width..row * self.width + kind.checks(version).width();
         for (flag, tests) in write.flags[cells.clone()].iter_mut().zip(&self.tests[cells]) {
             *flag = tests.roll_up();
         }
+        write.label(row, self.width, kind.label_rule(version));
     }
 
     /// Says what is to be done, now that the readings were written with these outcomes.

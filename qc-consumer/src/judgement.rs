@@ -1,7 +1,7 @@
 //! Judgements of readings, and the documents that tell them to whoever subscribes.
 
 use checks::TestFlags;
-use domain::{Flag, Label, PropertyId, SensorId, Timestamp, TypeVersion, Value, write_number};
+use domain::{Flag, LabelRule, PropertyId, SensorId, Timestamp, TypeVersion, Value, write_number};
 use ports::{Document, Revisions};
 
 /// What the tests say of a reading.
@@ -30,7 +30,7 @@ impl Judgement {
     /// The judgement as a document under the sensor's id: its values, its flags, and of each property the tests flagged 3 or 4.
     ///
     /// A test that waits for the next reading is not told apart from one that passed, so that no revision tells that it passed.
-    pub(crate) fn document(&self, properties: &[PropertyId]) -> Document {
+    pub(crate) fn document(&self, properties: &[PropertyId], rule: LabelRule) -> Document {
         let flags = self.flags(properties.len());
         let mut out = Vec::with_capacity(256);
         // Ids have no character that JSON would escape.
@@ -38,7 +38,7 @@ impl Judgement {
             format!("{{\"format\":1,\"sensor_id\":\"{}\",\"phenomenon_time\":\"", self.sensor_id).as_bytes(),
         );
         self.time.write_to(&mut out);
-        let (version, revision, label) = (self.type_version, self.is_revision, Label::of(&flags).as_str());
+        let (version, revision, label) = (self.type_version, self.is_revision, rule.label(&flags).as_str());
         let head = format!("\",\"type_version\":{version},\"revision\":{revision},\"qc\":\"{label}\",\"values\":{{");
         out.extend_from_slice(head.as_bytes());
         let named = || properties.iter().zip(&self.values).filter(|(_, value)| !value.is_absent());
@@ -78,12 +78,13 @@ fn separated<T>(items: impl Iterator<Item = T>, out: &mut Vec<u8>, write: impl F
     }
 }
 
-/// What the store is to change for judgements that it does not have.
-pub(crate) fn revisions(judgements: &[Judgement], width: usize) -> Revisions {
+/// What the store is to change for judgements that it does not have; `rule` says how a version labels.
+pub(crate) fn revisions(judgements: &[Judgement], width: usize, rule: impl Fn(TypeVersion) -> LabelRule) -> Revisions {
     let mut revisions = Revisions { width, ..Revisions::default() };
     for judgement in judgements.iter().filter(|judgement| !judgement.is_stored) {
-        let flags = judgement.flags(width);
-        revisions.push(judgement.sensor_id.clone(), judgement.time, judgement.type_version, &flags);
+        let (flags, version) = (judgement.flags(width), judgement.type_version);
+        let label = rule(version).label(&flags);
+        revisions.push((judgement.sensor_id.clone(), judgement.time), (version, label), &flags);
     }
     revisions
 }
@@ -107,7 +108,7 @@ mod tests {
             is_revision: true,
             is_stored: false,
         };
-        let document = judgement.document(&properties);
+        let document = judgement.document(&properties, LabelRule::default());
         let body = String::from_utf8(document.body.expect("a body").to_vec()).expect("text");
         let expected = concat!(
             r#"{"format":1,"sensor_id":"emb3","phenomenon_time":"1970-01-01T00:00:00Z","type_version":2,"revision":true,"qc":"anomaly","#,
@@ -115,7 +116,8 @@ mod tests {
         );
         assert_eq!((document.key.as_str(), body.as_str()), ("emb3", expected));
         assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok());
-        let revisions = revisions(&[judgement.clone(), Judgement { is_stored: true, ..judgement }], 3);
+        let revisions =
+            revisions(&[judgement.clone(), Judgement { is_stored: true, ..judgement }], 3, |_| LabelRule::default());
         assert_eq!((revisions.len(), revisions.flags), (1, vec![Flag::Fail, Flag::Good, Flag::NotEvaluated]));
     }
 }

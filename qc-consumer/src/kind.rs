@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use checks::{Checks, Reach, gross_range};
-use domain::{Flag, SensorId, SensorType, TypeVersion, Value};
+use domain::{Flag, Label, LabelRule, SensorId, SensorType, TypeVersion, Value};
 use ports::Judge;
 use registry::Registry;
 
@@ -48,6 +48,11 @@ impl Kind {
         self.version(version).map(|version| &version.sensor_type)
     }
 
+    /// By which flags a version labels a reading.
+    pub(crate) fn label_rule(&self, version: TypeVersion) -> LabelRule {
+        self.judging(Some(version)).unwrap_or(&self.newest).definition.anomaly_flags
+    }
+
     /// The tests of a version. A row is only ever made by a version that was known: the newest stands in for one that has gone since.
     pub(crate) fn checks(&self, version: TypeVersion) -> &Checks {
         let known = self.version(version).or_else(|| self.versions.iter().rev().flatten().next());
@@ -77,12 +82,13 @@ impl Kind {
 }
 
 impl Judge for Kind {
-    fn judge(&self, type_version: TypeVersion, values: &[Value]) -> Vec<Flag> {
+    fn judge(&self, type_version: TypeVersion, values: &[Value]) -> (Vec<Flag>, Label) {
         let judging = self.judging(Some(type_version)).unwrap_or(&self.newest);
         let mut flags = vec![Flag::NotEvaluated; values.len()];
         if !values.is_empty() {
             gross_range::flag_rows(&judging.definition.properties, values.len(), values, &mut flags);
         }
-        flags
+        let label = judging.definition.anomaly_flags.label(&flags);
+        (flags, label)
     }
 }

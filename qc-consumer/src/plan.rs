@@ -5,8 +5,8 @@
 
 use checks::gross_range;
 use domain::{
-    DeadLetter, Deletion, Flag, Partition, Position, PropertyId, Readings, Rejudgement, Row, SensorId, SensorType,
-    Timestamp, Topic, TypeVersion, Value,
+    DeadLetter, Deletion, Flag, Label, LabelRule, Partition, Position, PropertyId, Readings, Rejudgement, Row,
+    SensorId, SensorType, Timestamp, Topic, TypeVersion, Value,
 };
 use ports::{Content, Delivery};
 
@@ -47,6 +47,13 @@ pub(crate) struct Rows {
     pub(crate) rows: Vec<Row>,
     pub(crate) values: Vec<Value>,
     pub(crate) flags: Vec<Flag>,
+}
+
+impl Rows {
+    /// Labels a row of `width` properties by the flags it has.
+    pub(crate) fn label(&mut self, row: usize, width: usize, rule: LabelRule) {
+        self.rows[row].label = rule.label(&self.flags[row * width..(row + 1) * width]);
+    }
 }
 
 /// What a plan is made by.
@@ -135,6 +142,7 @@ impl<F: Fn(&SensorId) -> Option<String>> Planner<'_, F> {
                 position,
                 first_position: position,
                 type_version: judging.version,
+                label: Label::Normal,
             });
             columns.push(reading.values, width, &mut rows.values);
         }
@@ -142,6 +150,9 @@ impl<F: Fn(&SensorId) -> Option<String>> Planner<'_, F> {
         let cells = first_row * width..;
         let properties = &judging.definition.properties;
         gross_range::flag_rows(properties, width, &rows.values[cells.clone()], &mut rows.flags[cells]);
+        for row in first_row..rows.rows.len() {
+            rows.label(row, width, judging.definition.anomaly_flags);
+        }
         for (index, reason) in refused {
             self.refuse(plan, &batch, (&readings, index), reason);
         }

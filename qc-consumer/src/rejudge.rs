@@ -18,7 +18,7 @@ use crate::{
 
 /// What a slice that is judged again comes to.
 struct Rejudged {
-    /// Readings with other flags.
+    /// Readings with other flags or another label.
     judgements: Vec<Judgement>,
     /// Those, and readings that only get another version.
     revisions: Revisions,
@@ -85,10 +85,12 @@ fn rejudge_slice(
             is_revision: true,
             is_stored: false,
         };
-        let (before, after) = (&stored.flags, judgement.flags(width));
-        let differs = changes_of(&kind.newest.property_ids, before, &after, changes);
-        if differs || versions[index] != stored.row.type_version {
-            rejudged.revisions.push(part.sensor_id.clone(), stored.time(), stored.row.type_version, &after);
+        let after = judgement.flags(width);
+        let (version, label) = (stored.row.type_version, kind.label_rule(stored.row.type_version).label(&after));
+        let labels = (stored.row.label, label);
+        let differs = changes_of(&kind.newest.property_ids, (&stored.flags, &after), labels, changes);
+        if differs || versions[index] != version {
+            rejudged.revisions.push((part.sensor_id.clone(), stored.time()), (version, label), &after);
         }
         if differs {
             rejudged.judgements.push(judgement);
@@ -97,11 +99,16 @@ fn rejudge_slice(
     rejudged
 }
 
-/// Counts what becomes of the flags of a reading; says whether one of them is another.
-fn changes_of(properties: &[PropertyId], before: &[Flag], after: &[Flag], changes: &mut Changes) -> bool {
+/// Counts what becomes of the flags and the label of a reading; says whether one of them is another.
+fn changes_of(
+    properties: &[PropertyId],
+    (before, after): (&[Flag], &[Flag]),
+    labels: (Label, Label),
+    changes: &mut Changes,
+) -> bool {
     changes.readings += 1;
     let flag_before = |index: usize| before.get(index).copied().unwrap_or(Flag::NotEvaluated);
-    let mut differs = false;
+    let mut differs = labels.0 != labels.1;
     for (index, (property, after)) in properties.iter().zip(after).enumerate() {
         let before = flag_before(index);
         if before != *after {
@@ -112,7 +119,7 @@ fn changes_of(properties: &[PropertyId], before: &[Flag], after: &[Flag], change
         }
     }
     changes.readings_changed += u64::from(differs);
-    match (Label::of(before), Label::of(after)) {
+    match labels {
         (Label::Normal, Label::Anomaly) => changes.to_anomaly += 1,
         (Label::Anomaly, Label::Normal) => changes.to_normal += 1,
         _ => {}

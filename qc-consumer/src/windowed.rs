@@ -166,7 +166,7 @@ impl Effects<'_> {
     /// Tells judgements, then gives the store what it does not have of them.
     async fn carry_out_judgements(&self, kind: &Kind, judgements: Vec<Judgement>) -> Result<(), Failure> {
         self.tell(kind, &judgements).await?;
-        self.revise(kind, &revisions(&judgements, kind.newest.width())).await
+        self.revise(kind, &revisions(&judgements, kind.newest.width(), |v| kind.label_rule(v))).await
     }
 
     /// Tells judgements to whoever subscribes, and counts their flags.
@@ -178,7 +178,10 @@ impl Effects<'_> {
         self.metrics.flags(&kind.newest, &counts);
         let topic = Topic::judged(&kind.newest.id);
         for part in judgements.chunks(JUDGEMENTS_MAX) {
-            let documents = part.iter().map(|judgement| judgement.document(&kind.newest.property_ids)).collect();
+            let document = |judgement: &Judgement| {
+                judgement.document(&kind.newest.property_ids, kind.label_rule(judgement.type_version))
+            };
+            let documents = part.iter().map(document).collect();
             notices::append(&self.ports.log, &self.retry, (&topic, "appending judgements"), documents).await?;
         }
         Ok(())

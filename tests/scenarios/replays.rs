@@ -13,9 +13,9 @@ const COUNT: u64 = 3_000;
 /// The sensors.
 const SENSORS: [&str; 3] = ["w1", "w2", "w3"];
 
-fn well(spike: f64) -> Value {
+fn well(spike: f64, anomaly_flags: &[u8]) -> Value {
     json!({
-        "id": "well", "name": "Well", "sampling_interval": "1h",
+        "id": "well", "name": "Well", "sampling_interval": "1h", "anomaly_flags": anomaly_flags,
         "properties": [{
             "id": "level", "name": "Water level", "unit": "m", "required": true, "gross_range": {"fail": [0, 100]},
             "qc": {"spike": {"suspect": spike, "fail": 2.0 * spike}, "flat_line": {"tolerance": 0.01, "suspect": "4h", "fail": "8h"}},
@@ -24,7 +24,11 @@ fn well(spike: f64) -> Value {
 }
 
 async fn put(hub: &Hub, spike: f64) {
-    let put = hub.put("/v1/sensor-types/well", &well(spike)).await;
+    put_with(hub, spike, &[4, 9]).await;
+}
+
+async fn put_with(hub: &Hub, spike: f64, anomaly_flags: &[u8]) {
+    let put = hub.put("/v1/sensor-types/well", &well(spike, anomaly_flags)).await;
     assert!((200..300).contains(&put.status), "{}", put.text());
 }
 
@@ -101,4 +105,50 @@ async fn replayed_readings_have_the_flags_of_readings_that_came_after_the_change
         (&json!(COUNT), &json!(0)),
         "{again}"
     );
+}
+
+/// How many readings are labelled as anomalies, and how many have a value that is suspect.
+async fn anomalies_and_suspects(hub: &Hub) -> (usize, usize) {
+    let csv = String::from_utf8(hub.export("well", "csv").await).expect("text");
+    let rows = || csv.lines().skip(1);
+    (rows().filter(|row| row.contains(",anomaly,")).count(), rows().filter(|row| row.ends_with(",3")).count())
+}
+
+#[tokio::test]
+async fn flags_that_make_an_anomaly_are_settings_like_any_other() {
+    let line = |hour: u64| {
+        let level = if hour % 7 == 3 { 21.5 } else { 20.0 + (hour % 3) as f64 / 10.0 };
+        format!("w1,2020-01-{:02}T{:02}:00:00Z,{level}", hour / 24 + 1, hour % 24)
+    };
+    let lines: Vec<String> = (0..200).map(line).collect();
+    let (before, after) = lines.split_at(150);
+    let here = folder();
+    let hub = launch(here.path()).start().await;
+    put_with(&hub, 1.0, &[4, 9]).await;
+    post(&hub, before).await;
+    hub.processed("well", 150).await;
+    let (anomalies, suspects) = anomalies_and_suspects(&hub).await;
+    assert!(anomalies == 0 && suspects > 15, "{anomalies} anomalies, {suspects} suspects");
+
+    let refused = hub.put("/v1/sensor-types/well", &well(1.0, &[1, 4])).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.text().contains("at least one of the flags 3, 4 and 9"), "{}", refused.text());
+    put_with(&hub, 1.0, &[3, 4, 9]).await;
+    let dry = finished(&hub, &json!({"sensor_type": "well", "dry": true})).await;
+    assert_eq!(
+        (&dry["changes"]["to_anomaly"], &dry["changes"]["readings_changed"]),
+        (&json!(suspects), &json!(suspects))
+    );
+    post(&hub, after).await;
+    hub.processed("well", 200).await;
+    let newer = anomalies_and_suspects(&hub).await;
+    assert!(0 < newer.0 && newer.0 < newer.1, "what came before has the older label: {newer:?}");
+
+    let replay = finished(&hub, &json!({"sensor_type": "well"})).await;
+    assert_eq!(replay["changes"]["to_anomaly"].as_u64(), Some((newer.1 - newer.0) as u64), "{replay}");
+    let (anomalies, suspects) = anomalies_and_suspects(&hub).await;
+    assert_eq!(anomalies, suspects, "every suspect reading is an anomaly now");
+    drop(hub);
+    let hub = launch(here.path()).start().await;
+    assert_eq!(anomalies_and_suspects(&hub).await, (anomalies, suspects), "after a restart");
 }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use domain::{Flag, Label};
+use domain::Flag;
 
 /// The tests of the QARTOD manuals that a value can go through.
 ///
@@ -112,12 +112,6 @@ impl fmt::Debug for TestFlags {
     }
 }
 
-/// The label of a reading whose values have these flags: an anomaly if one of them rolls up to 4 or 9.
-pub fn label(flags: &[TestFlags]) -> Label {
-    let of_anomaly = |flags: &TestFlags| matches!(flags.roll_up(), Flag::Fail | Flag::Missing);
-    if flags.iter().any(of_anomaly) { Label::Anomaly } else { Label::Normal }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{Just, Strategy, prop_assert_eq, prop_oneof, proptest};
@@ -150,13 +144,5 @@ mod tests {
             prop_assert_eq!(flags.roll_up(), expected.unwrap_or(Flag::NotEvaluated));
             prop_assert_eq!(flags.iter().count(), given.iter().flatten().count());
         }
-    }
-
-    #[test]
-    fn label_is_anomaly_where_a_value_fails_or_is_missing() {
-        let of = |flag| TestFlags::default().with(Test::GrossRange, flag);
-        assert_eq!(label(&[of(Flag::Good), of(Flag::Suspect), of(Flag::NotEvaluated)]), Label::Normal);
-        assert_eq!(label(&[of(Flag::Good), of(Flag::Fail)]), Label::Anomaly);
-        assert_eq!(label(&[of(Flag::Missing)]), Label::Anomaly);
     }
 }

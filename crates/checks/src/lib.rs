@@ -22,6 +22,6 @@ pub mod spike;
 mod stream;
 
 pub use checks::{Checks, Reach};
-pub use flags::{Test, TestFlags, label};
+pub use flags::{Test, TestFlags};
 pub use series::Series;
 pub use stream::{Next, Tail};

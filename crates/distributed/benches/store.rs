@@ -10,8 +10,8 @@ use std::{
 use bytes::Bytes;
 use distributed::store::{ElasticStore, Settings};
 use domain::{
-    Flag, Judged, Position, PropertyId, Row, Rows, SensorId, SensorType, SensorTypeDraft, SensorTypeId, Timestamp,
-    TypeVersion, Value, write_number,
+    Flag, Judged, Label, LabelRule, Position, PropertyId, Row, Rows, SensorId, SensorType, SensorTypeDraft,
+    SensorTypeId, Timestamp, TypeVersion, Value, write_number,
 };
 use elasticsearch::http::{
     Method,
@@ -30,8 +30,8 @@ const START: i64 = 1_486_566_000_000_000;
 struct NeverAsked;
 
 impl Judge for NeverAsked {
-    fn judge(&self, _: TypeVersion, values: &[Value]) -> Vec<Flag> {
-        vec![Flag::Good; values.len()]
+    fn judge(&self, _: TypeVersion, values: &[Value]) -> (Vec<Flag>, Label) {
+        (vec![Flag::Good; values.len()], Label::Normal)
     }
 }
 
@@ -137,6 +137,7 @@ fn sensor_type(id: &str) -> SensorType {
         description: String::new(),
         sampling_interval: Duration::from_secs(1),
         retention: None,
+        anomaly_flags: LabelRule::default(),
         properties: Vec::new(),
         csv: None,
     };
@@ -158,6 +159,7 @@ fn judged(from: usize, to: usize) -> Judged {
             position,
             first_position: position,
             type_version: 1,
+            label: Label::Normal,
         };
         let value = |n: usize| Value::number(((index * 31 + n * 1_009) % 50_000) as f64 / 100.0).expect("finite");
         let values: Vec<Value> = (0..WIDTH).map(value).collect();
@@ -192,7 +194,7 @@ fn push_document(sensor_id: &SensorId, row: &domain::RowRef<'_>, out: &mut Vec<u
     let head = format!(
         r#"{{"sensor_id":"{sensor_id}","phenomenon_time":{micros},"@timestamp":{},"qc":"{}""#,
         micros / 1_000,
-        row.label().as_str()
+        row.row.label.as_str()
     );
     out.extend_from_slice(head.as_bytes());
     for (index, value) in row.values.iter().enumerate() {

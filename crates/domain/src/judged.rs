@@ -13,6 +13,7 @@ pub struct Rows {
     positions: Vec<Position>,
     first_positions: Vec<Position>,
     type_versions: Vec<TypeVersion>,
+    labels: Vec<Label>,
     values: Vec<Value>,
     flags: Vec<Flag>,
 }
@@ -30,24 +31,19 @@ pub struct Row {
     pub first_position: Position,
     /// Version of the sensor type that judged it.
     pub type_version: TypeVersion,
+    /// Its label, by the rule of that version.
+    pub label: Label,
 }
 
 /// A judged reading, borrowed from [`Rows`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RowRef<'a> {
-    /// Time, acceptance, positions, version.
+    /// Time, acceptance, positions, version, label.
     pub row: Row,
     /// A value per property.
     pub values: &'a [Value],
     /// A flag per property.
     pub flags: &'a [Flag],
-}
-
-impl RowRef<'_> {
-    /// The reading's label.
-    pub fn label(&self) -> Label {
-        Label::of(self.flags)
-    }
 }
 
 impl Rows {
@@ -65,6 +61,7 @@ impl Rows {
             positions: Vec::with_capacity(rows),
             first_positions: Vec::with_capacity(rows),
             type_versions: Vec::with_capacity(rows),
+            labels: Vec::with_capacity(rows),
             values: Vec::with_capacity(rows * width),
             flags: Vec::with_capacity(rows * width),
         }
@@ -119,6 +116,7 @@ impl Rows {
         self.positions.push(row.position);
         self.first_positions.push(row.first_position);
         self.type_versions.push(row.type_version);
+        self.labels.push(row.label);
     }
 
     /// Makes rows of whole columns: `values` and `flags` row-major.
@@ -149,6 +147,7 @@ impl Rows {
         self.positions.truncate(len);
         self.first_positions.truncate(len);
         self.type_versions.truncate(len);
+        self.labels.truncate(len);
         self.values.truncate(len * self.width);
         self.flags.truncate(len * self.width);
     }
@@ -166,6 +165,7 @@ impl Rows {
                 position: self.positions[index],
                 first_position: self.first_positions[index],
                 type_version: self.type_versions[index],
+                label: self.labels[index],
             },
             values: &self.values[cells.clone()],
             flags: &self.flags[cells],
@@ -234,6 +234,7 @@ mod tests {
             position: Position(position),
             first_position: Position(position),
             type_version: 1,
+            label: Label::Normal,
         }
     }
 

@@ -32,4 +32,4 @@ pub use sensor_type::{
 };
 pub use time::{InvalidTime, Timestamp};
 pub use topic::{Partition, Position, Topic};
-pub use value::{Flag, InvalidNumber, Label, Value, write_number};
+pub use value::{Flag, InvalidNumber, Label, LabelRule, Value, write_number};

@@ -49,7 +49,7 @@ impl PartReport {
 pub struct Changes {
     /// Readings that were judged.
     pub readings: u64,
-    /// Those of which a rolled-up flag is another.
+    /// Those of which a rolled-up flag or the label is another.
     pub readings_changed: u64,
     /// Those that become anomalies.
     pub to_anomaly: u64,

@@ -7,7 +7,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    PropertyId, QualityControl, SensorTypeId, duration_text,
+    LabelRule, PropertyId, QualityControl, SensorTypeId, duration_text,
     value::{serialize_number, serialize_optional_number},
 };
 
@@ -52,6 +52,9 @@ pub struct SensorTypeDraft {
     /// How long the store keeps readings, counted from their phenomenon time; for ever if not given.
     #[serde(default, with = "duration_text::option", skip_serializing_if = "Option::is_none")]
     pub retention: Option<Duration>,
+    /// Which flags make a reading an anomaly.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub anomaly_flags: LabelRule,
     /// What it measures, in the order of its answers.
     pub properties: Vec<ObservedProperty>,
     /// How its CSV files without a header row look.
@@ -128,6 +131,10 @@ pub struct CsvDialect {
     /// IANA name of the time zone of times that carry no offset.
     #[serde(default = "utc")]
     pub time_zone: String,
+}
+
+fn is_default(rule: &LabelRule) -> bool {
+    *rule == LabelRule::default()
 }
 
 fn utc() -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serializer;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A value of an observed property: a finite number, an explicit missing, or nothing said at all.
 ///
@@ -141,16 +141,16 @@ impl Flag {
 /// Label of a reading: the field `qc` of the paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Label {
-    /// No value failed or is missing.
+    /// No value has a flag that makes an anomaly.
     Normal,
-    /// At least one value is flagged 4 or 9.
+    /// At least one value has a flag that the type's rule names: 4 or 9 where it says nothing else.
     Anomaly,
 }
 
 impl Label {
-    /// The label that a reading's flags give.
-    pub fn of(flags: &[Flag]) -> Self {
-        if flags.iter().any(|flag| matches!(flag, Flag::Fail | Flag::Missing)) { Self::Anomaly } else { Self::Normal }
+    /// The label of its name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Normal, Self::Anomaly].into_iter().find(|label| label.as_str() == text)
     }
 
     /// The label as it is written: `normal` or `anomaly`.
@@ -159,6 +159,54 @@ impl Label {
             Self::Normal => "normal",
             Self::Anomaly => "anomaly",
         }
+    }
+}
+
+/// Which flags make a reading an anomaly: one of them, of any property, is enough. Some of 3, 4 and 9; 4 and 9 by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u8>", into = "Vec<u8>")]
+pub struct LabelRule {
+    /// A bit for each flag, by its number.
+    flags: u16,
+}
+
+impl LabelRule {
+    /// The rule of these flags' numbers.
+    ///
+    /// # Errors
+    /// Where there is none, or another than 3, 4 and 9.
+    pub fn new(codes: &[u8]) -> Result<Self, &'static str> {
+        let allowed = codes.iter().all(|code| matches!(code, 3 | 4 | 9));
+        if codes.is_empty() || !allowed {
+            return Err("at least one of the flags 3, 4 and 9");
+        }
+        Ok(Self { flags: codes.iter().fold(0, |flags, code| flags | 1 << code) })
+    }
+
+    /// The label of a reading whose values have these flags.
+    pub fn label(self, flags: &[Flag]) -> Label {
+        let counts = |flag: &Flag| self.flags & (1 << flag.code()) != 0;
+        if flags.iter().any(counts) { Label::Anomaly } else { Label::Normal }
+    }
+}
+
+impl Default for LabelRule {
+    fn default() -> Self {
+        Self { flags: 1 << Flag::Fail.code() | 1 << Flag::Missing.code() }
+    }
+}
+
+impl TryFrom<Vec<u8>> for LabelRule {
+    type Error = &'static str;
+
+    fn try_from(codes: Vec<u8>) -> Result<Self, Self::Error> {
+        Self::new(&codes)
+    }
+}
+
+impl From<LabelRule> for Vec<u8> {
+    fn from(rule: LabelRule) -> Self {
+        (0..=9).filter(|code| rule.flags & (1 << code) != 0).collect()
     }
 }
 
@@ -213,5 +261,21 @@ mod tests {
                 prop_assert_eq!(Value::from_bits(value.to_bits()), Some(value));
             }
         }
+    }
+
+    #[test]
+    fn label_is_anomaly_where_a_flag_is_one_of_the_rule() {
+        let label = |codes: &[u8], flag| LabelRule::new(codes).expect("flags of anomalies").label(&[Flag::Good, flag]);
+        assert_eq!(LabelRule::default(), LabelRule::new(&[9, 4]).expect("the same"));
+        for (flag, by_default, by_suspect) in [
+            (Flag::NotEvaluated, Label::Normal, Label::Normal),
+            (Flag::Suspect, Label::Normal, Label::Anomaly),
+            (Flag::Fail, Label::Anomaly, Label::Normal),
+            (Flag::Missing, Label::Anomaly, Label::Normal),
+        ] {
+            assert_eq!((label(&[4, 9], flag), label(&[3], flag)), (by_default, by_suspect), "{flag:?}");
+        }
+        assert!(LabelRule::new(&[]).is_err() && LabelRule::new(&[1]).is_err());
+        assert_eq!(Label::parse("anomaly"), Some(Label::Anomaly));
     }
 }

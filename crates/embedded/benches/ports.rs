@@ -8,8 +8,8 @@ use std::{
 };
 
 use domain::{
-    Flag, Judged, Position, PropertyId, Readings, Row, Rows, SensorId, SensorType, SensorTypeDraft, SensorTypeId,
-    Timestamp, Topic, TypeVersion, Value,
+    Flag, Judged, Label, LabelRule, Position, PropertyId, Readings, Row, Rows, SensorId, SensorType, SensorTypeDraft,
+    SensorTypeId, Timestamp, Topic, TypeVersion, Value,
 };
 use embedded::{Folder, Settings};
 use ports::{Batch, Content, Judge, ReadingQuery, SystemClock, TimeRange, TopicKind};
@@ -17,8 +17,8 @@ use ports::{Batch, Content, Judge, ReadingQuery, SystemClock, TimeRange, TopicKi
 struct AlwaysGood;
 
 impl Judge for AlwaysGood {
-    fn judge(&self, _: TypeVersion, values: &[Value]) -> Vec<Flag> {
-        vec![Flag::Good; values.len()]
+    fn judge(&self, _: TypeVersion, values: &[Value]) -> (Vec<Flag>, Label) {
+        (vec![Flag::Good; values.len()], Label::Normal)
     }
 }
 
@@ -63,6 +63,7 @@ async fn run(options: Options) {
         description: String::new(),
         sampling_interval: Duration::from_secs(1),
         retention: None,
+        anomaly_flags: LabelRule::default(),
         properties: Vec::new(),
         csv: None,
     };
@@ -137,7 +138,8 @@ fn judge(readings: Readings, first: Position, accepted_at: Timestamp) -> Judged 
     let flags = vec![Flag::Good; values.len()];
     let rows = times.iter().enumerate().map(|(index, time)| {
         let position = first.after(index as u64);
-        Row { phenomenon_time: *time, accepted_at, position, first_position: position, type_version: 1 }
+        let label = Label::Normal;
+        Row { phenomenon_time: *time, accepted_at, position, first_position: position, type_version: 1, label }
     });
     Judged { rows: Rows::from_columns(properties.len(), rows, values, flags), sensor_ids }
 }

@@ -1,9 +1,9 @@
 //! Judged rows as bytes: columns of deltas, decimals and runs, since neighbouring rows are alike.
 //!
 //! Format 1: format, width, count, then per column: times and acceptance times as differences of differences, positions as
-//! differences, first positions as distance back, versions as differences; then per property its values and flags.
+//! differences, first positions as distance back, versions as differences, labels as runs; then per property its values and flags.
 
-use domain::{Flag, Position, Row, Rows, Timestamp, Value};
+use domain::{Flag, Label, Position, Row, Rows, Timestamp, Value};
 
 use crate::codec::{Decoder, Malformed, put_signed, put_varint, unzigzag, zigzag};
 
@@ -45,10 +45,11 @@ pub fn encode_range(rows: &Rows, range: std::ops::Range<usize>, out: &mut Vec<u8
         put_signed(out, i64::from(row.type_version) - last);
         last = i64::from(row.type_version);
     }
+    put_runs(out, each().map(|row| label_code(row.label)));
     for property in 0..rows.width() {
         let cells = || range.clone().map(|index| index * rows.width() + property);
         put_values(out, || cells().map(|cell| rows.values()[cell]));
-        put_runs(out, cells().map(|cell| rows.flags()[cell]));
+        put_runs(out, cells().map(|cell| rows.flags()[cell].code()));
     }
 }
 
@@ -80,6 +81,7 @@ pub fn decode_from(decoder: &mut Decoder<'_>) -> Result<Rows, Malformed> {
             position: Position(position),
             first_position: Position(0),
             type_version: 0,
+            label: Label::Normal,
         });
     }
     for row in &mut rows {
@@ -90,11 +92,12 @@ pub fn decode_from(decoder: &mut Decoder<'_>) -> Result<Rows, Malformed> {
         version = version.wrapping_add(decoder.signed()?);
         row.type_version = u32::try_from(version).map_err(|_| Malformed("a type version is out of range"))?;
     }
+    take_runs(decoder, label_from_code, rows.iter_mut().map(|row| &mut row.label))?;
     let mut values = vec![Value::ABSENT; count * width];
     let mut flags = vec![Flag::NotEvaluated; count * width];
     for property in 0..width {
         take_values(decoder, values.iter_mut().skip(property).step_by(width))?;
-        take_runs(decoder, flags.iter_mut().skip(property).step_by(width))?;
+        take_runs(decoder, Flag::from_code, flags.iter_mut().skip(property).step_by(width))?;
     }
     Ok(Rows::from_columns(width, rows.into_iter(), values, flags))
 }
@@ -185,29 +188,46 @@ fn take_values<'a>(decoder: &mut Decoder<'_>, cells: impl Iterator<Item = &'a mu
 }
 
 /// One property's flags as runs of equal ones.
-fn put_runs(out: &mut Vec<u8>, flags: impl Iterator<Item = Flag>) {
-    let mut flags = flags.peekable();
-    while let Some(flag) = flags.next() {
+fn label_code(label: Label) -> u8 {
+    match label {
+        Label::Normal => 0,
+        Label::Anomaly => 1,
+    }
+}
+
+fn label_from_code(code: u8) -> Option<Label> {
+    [Label::Normal, Label::Anomaly].into_iter().find(|label| label_code(*label) == code)
+}
+
+/// Each code with how often it comes in a row.
+fn put_runs(out: &mut Vec<u8>, codes: impl Iterator<Item = u8>) {
+    let mut codes = codes.peekable();
+    while let Some(code) = codes.next() {
         let mut length = 1;
-        while flags.next_if_eq(&flag).is_some() {
+        while codes.next_if_eq(&code).is_some() {
             length += 1;
         }
-        out.push(flag.code());
+        out.push(code);
         put_varint(out, length);
     }
 }
 
-fn take_runs<'a>(decoder: &mut Decoder<'_>, cells: impl Iterator<Item = &'a mut Flag>) -> Result<(), Malformed> {
-    let (mut flag, mut left) = (Flag::NotEvaluated, 0);
+fn take_runs<'a, T: Copy + 'a>(
+    decoder: &mut Decoder<'_>,
+    from_code: impl Fn(u8) -> Option<T>,
+    cells: impl Iterator<Item = &'a mut T>,
+) -> Result<(), Malformed> {
+    let mut left = 0;
+    let mut run = None;
     for cell in cells {
         if left == 0 {
-            flag = Flag::from_code(decoder.byte()?).ok_or(Malformed("a flag is unknown"))?;
+            run = from_code(decoder.byte()?);
             left = decoder.varint()?;
         }
-        left = left.checked_sub(1).ok_or(Malformed("a run of flags is empty"))?;
-        *cell = flag;
+        left = left.checked_sub(1).ok_or(Malformed("a run of flags or labels is empty"))?;
+        *cell = run.ok_or(Malformed("a flag or label is unknown"))?;
     }
-    if left == 0 { Ok(()) } else { Err(Malformed("a run of flags is too long")) }
+    if left == 0 { Ok(()) } else { Err(Malformed("a run of flags or labels is too long")) }
 }
 
 #[cfg(test)]
@@ -230,9 +250,9 @@ mod tests {
     fn rows(width: usize) -> impl Strategy<Value = Rows> {
         let flag = prop_oneof![Just(Flag::Good), Just(Flag::Fail), Just(Flag::Missing)];
         let cells = proptest::collection::vec((value(), flag), width);
-        proptest::collection::vec((any::<(i64, i64, u64, u64, u32)>(), cells), 0..40).prop_map(move |list| {
+        proptest::collection::vec((any::<(i64, i64, u64, u64, u32, bool)>(), cells), 0..40).prop_map(move |list| {
             let mut rows = Rows::new(width);
-            for ((time, accepted, position, first, type_version), cells) in list {
+            for ((time, accepted, position, first, type_version, is_anomaly), cells) in list {
                 let (values, flags): (Vec<_>, Vec<_>) = cells.into_iter().unzip();
                 let row = Row {
                     phenomenon_time: Timestamp::from_micros(time),
@@ -240,6 +260,7 @@ mod tests {
                     position: Position(position),
                     first_position: Position(first),
                     type_version,
+                    label: if is_anomaly { Label::Anomaly } else { Label::Normal },
                 };
                 rows.push(RowRef { row, values: &values, flags: &flags });
             }
@@ -272,6 +293,7 @@ mod tests {
                 position: Position(index as u64 * 20_000),
                 first_position: Position(index as u64 * 20_000),
                 type_version: 1,
+                label: Label::Normal,
             };
             let value = Value::number(230.0 + (index % 7) as f64 / 10.0).expect("finite");
             rows.push(RowRef { row, values: &[value], flags: &[Flag::Good] });

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{
-    Deletion, Flag, Judged, Label, Position, PropertyId, RowRef, Rows, SensorId, SensorType, SensorTypeId, Timestamp,
-    TypeVersion, Value,
+    Deletion, Flag, Judged, Label, Position, PropertyId, Row, RowRef, Rows, SensorId, SensorType, SensorTypeId,
+    Timestamp, TypeVersion, Value,
 };
 
 use crate::PortError;
@@ -101,13 +101,13 @@ pub trait Store: Send + Sync {
     async fn ready(&self) -> Result<(), PortError>;
 }
 
-/// Gives the flags of a row whose values a merge has changed.
+/// Gives the flags and the label of a row whose values a merge has changed.
 pub trait Judge: Send + Sync {
-    /// A flag per value, by a version of the type: of a row that records of two versions made, the newer one.
-    fn judge(&self, type_version: TypeVersion, values: &[Value]) -> Vec<Flag>;
+    /// A flag per value and the label, by a version of the type: of a row that records of two versions made, the newer one.
+    fn judge(&self, type_version: TypeVersion, values: &[Value]) -> (Vec<Flag>, Label);
 }
 
-/// Other flags for rows that are there, by column.
+/// Other flags and labels for rows that are there, by column.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Revisions {
     /// The sensor of each row.
@@ -116,6 +116,8 @@ pub struct Revisions {
     pub times: Vec<Timestamp>,
     /// The version of the sensor type that judged it now.
     pub type_versions: Vec<TypeVersion>,
+    /// The label by that version.
+    pub labels: Vec<Label>,
     /// How many flags a row has here; those of the properties behind them become 2.
     pub width: usize,
     /// The flags, row-major.
@@ -133,31 +135,39 @@ impl Revisions {
         self.times.is_empty()
     }
 
-    /// Names a row; `flags` are as many as `width` says.
-    pub fn push(&mut self, sensor_id: SensorId, time: Timestamp, type_version: TypeVersion, flags: &[Flag]) {
-        self.sensor_ids.push(sensor_id);
-        self.times.push(time);
+    /// Names a row by identity; `flags` are as many as `width` says.
+    pub fn push(
+        &mut self,
+        identity: (SensorId, Timestamp),
+        (type_version, label): (TypeVersion, Label),
+        flags: &[Flag],
+    ) {
+        self.sensor_ids.push(identity.0);
+        self.times.push(identity.1);
         self.type_versions.push(type_version);
+        self.labels.push(label);
         self.flags.extend_from_slice(flags);
     }
 
-    /// The flags that the row named at `index` gets, as many as it has or more; `None` where they are what it has, by the same version, or
-    /// an older version gives them.
+    /// What the row named at `index` becomes, with as many flags as it has or more; `None` where that is what it is, by the same version, or an
+    /// older version says it.
     ///
     /// # Panics
     /// Where `index` is not below [`len`](Self::len).
-    pub fn changes(&self, index: usize, row: RowRef<'_>) -> Option<Vec<Flag>> {
-        if self.type_versions[index] < row.row.type_version {
+    pub fn changes(&self, index: usize, row: RowRef<'_>) -> Option<(Row, Vec<Flag>)> {
+        let (type_version, label) = (self.type_versions[index], self.labels[index]);
+        if type_version < row.row.type_version {
             return None;
         }
         let given = &self.flags[index * self.width..(index + 1) * self.width];
         let width = given.len().max(row.flags.len());
         let flag = |flags: &[Flag], property: usize| flags.get(property).copied().unwrap_or(Flag::NotEvaluated);
         let same = (0..width).all(|property| flag(given, property) == flag(row.flags, property));
-        if same && row.row.type_version == self.type_versions[index] {
+        let revised = Row { type_version, label, ..row.row };
+        if same && revised == row.row {
             return None;
         }
-        Some((0..width).map(|property| flag(given, property)).collect())
+        Some((revised, (0..width).map(|property| flag(given, property)).collect()))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::{
-    Flag, ObservedProperty, Position, PropertyId, Row, RowRef, Rows, SensorId, SensorType, SensorTypeDraft,
+    Flag, LabelRule, ObservedProperty, Position, PropertyId, Row, RowRef, Rows, SensorId, SensorType, SensorTypeDraft,
     SensorTypeId, Timestamp, Value,
 };
 
@@ -23,6 +23,7 @@ pub fn sensor_type(id: &str, properties: &[&str]) -> Arc<SensorType> {
         description: String::new(),
         sampling_interval: std::time::Duration::from_secs(1),
         retention: None,
+        anomaly_flags: LabelRule::default(),
         properties: properties.iter().map(property).collect(),
         csv: None,
     };
@@ -48,6 +49,7 @@ pub fn push(rows: &mut Rows, micros: i64, values: &[Value], flags: &[Flag]) {
         position: Position(0),
         first_position: Position(0),
         type_version: 1,
+        label: LabelRule::default().label(flags),
     };
     rows.push(RowRef { row, values, flags });
 }

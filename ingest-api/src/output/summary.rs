@@ -96,7 +96,7 @@ impl SensorFlags {
         let mut counts = vec![[0u64; 10]; part.rows.width()];
         for row in part.rows.iter() {
             self.readings += 1;
-            self.anomalies += u64::from(row.label() == Label::Anomaly);
+            self.anomalies += u64::from(row.row.label == Label::Anomaly);
             row.flags.iter().zip(&mut counts).for_each(|(flag, counts)| counts[usize::from(flag.code())] += 1);
         }
         for (id, counts) in sensor_type.property_ids.iter().zip(&counts) {

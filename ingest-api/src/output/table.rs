@@ -85,7 +85,7 @@ impl Batches {
     fn push(&mut self, sensor_id: &SensorId, row: RowRef<'_>) -> Result<Option<RecordBatch>, EncodeError> {
         self.sensor_ids.append_value(sensor_id.as_str());
         self.times.append_value(row.row.phenomenon_time.as_micros());
-        self.labels.append_value(row.label().as_str());
+        self.labels.append_value(row.row.label.as_str());
         for ((index, values), flags) in self.indices.iter().zip(&mut self.values).zip(&mut self.flags) {
             let (number, flag) = cell(row, *index);
             values.append_option(number);

@@ -52,7 +52,7 @@ impl JsonRows {
             }
         }
         out.extend_from_slice(b",\"qc\":\"");
-        out.extend_from_slice(row.label().as_str().as_bytes());
+        out.extend_from_slice(row.row.label.as_str().as_bytes());
         out.extend_from_slice(b"\",\"flags\":{");
         for field in &self.fields {
             out.extend_from_slice(&field.flag_key);
@@ -182,7 +182,7 @@ impl Encoder for CsvEncoder {
             }
         }
         out.push(b',');
-        out.extend_from_slice(row.label().as_str().as_bytes());
+        out.extend_from_slice(row.row.label.as_str().as_bytes());
         for index in &self.indices {
             out.extend_from_slice(&[b',', b'0' + cell(row, *index).1.code()]);
         }
@@ -304,7 +304,7 @@ mod tests {
             prop_assert_eq!(read.as_f64(), value.as_number());
             let time = Timestamp::from_micros(micros).to_string();
             prop_assert_eq!(item, json!({"sensor_id": "emb3", "phenomenon_time": time, "ph": 1,
-                "qc": rows.get(0).label().as_str(), "flags": {"sec": flag.code(), "ph": 2}}));
+                "qc": rows.get(0).row.label.as_str(), "flags": {"sec": flag.code(), "ph": 2}}));
             let csv = written(CsvEncoder::new(&selection(None)), &rows, None);
             let cells: Vec<&str> = csv.lines().nth(1).expect("a line").split(',').collect();
             prop_assert_eq!(cells[2].parse::<f64>().ok(), value.as_number());

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use domain::{
-    Flag, Judged, Partition, Position, Row, RowRef, Rows, SensorTypeId, Timestamp, Topic, TypeVersion, Value,
+    Flag, Judged, Label, Partition, Position, Row, RowRef, Rows, SensorTypeId, Timestamp, Topic, TypeVersion, Value,
 };
 use ingest_api::{Config, Ports, Service};
 use ports::{
@@ -214,8 +214,8 @@ pub async fn wait_for(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 struct Good;
 
 impl Judge for Good {
-    fn judge(&self, _type_version: TypeVersion, values: &[Value]) -> Vec<Flag> {
-        vec![Flag::Good; values.len()]
+    fn judge(&self, _type_version: TypeVersion, values: &[Value]) -> (Vec<Flag>, Label) {
+        (vec![Flag::Good; values.len()], Label::Normal)
     }
 }
 
@@ -229,6 +229,7 @@ fn judged(readings: &domain::Readings, first: Position, accepted_at: Timestamp) 
             position,
             first_position: position,
             type_version: 1,
+            label: Label::Normal,
         };
         rows.push(RowRef { row, values: reading.values, flags: &vec![Flag::Good; reading.values.len()] });
     }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{App as Routes, HttpServer, dev::ServerHandle, web::Data};
 use domain::{
-    Flag, Judged, ObservedProperty, Position, PropertyId, Row, RowRef, Rows, SensorId, SensorType, SensorTypeDraft,
-    SensorTypeId, Timestamp, TypeVersion, Value,
+    Flag, Judged, Label, LabelRule, ObservedProperty, Position, PropertyId, Row, RowRef, Rows, SensorId, SensorType,
+    SensorTypeDraft, SensorTypeId, Timestamp, TypeVersion, Value,
 };
 use ingest_api::{App, Config, Ports, output};
 use ports::{
@@ -128,6 +128,7 @@ impl Hub {
             description: String::new(),
             sampling_interval: Duration::from_secs(3600),
             retention: None,
+            anomaly_flags: LabelRule::default(),
             properties: properties.iter().map(property).collect(),
             csv: None,
         };
@@ -177,7 +178,7 @@ impl Hub {
 struct NoMerges;
 
 impl Judge for NoMerges {
-    fn judge(&self, _type_version: TypeVersion, _values: &[Value]) -> Vec<Flag> {
+    fn judge(&self, _type_version: TypeVersion, _values: &[Value]) -> (Vec<Flag>, Label) {
         unreachable!("no rows here are merged")
     }
 }
@@ -195,6 +196,7 @@ pub fn push(rows: &mut Rows, micros: i64, values: &[Value], flags: &[Flag]) {
         position: Position(rows.len() as u64),
         first_position: Position(rows.len() as u64),
         type_version: 1,
+        label: LabelRule::default().label(flags),
     };
     rows.push(RowRef { row, values, flags });
 }

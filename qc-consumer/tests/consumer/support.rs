@@ -300,7 +300,7 @@ impl Hub {
         let mut out = Vec::new();
         while let Some(part) = scan.next(1_000).await.expect("rows") {
             for row in part.rows.iter() {
-                let (time, label) = (row.row.phenomenon_time, row.label().as_str());
+                let (time, label) = (row.row.phenomenon_time, row.row.label.as_str());
                 out.push(format!("{} {time} {:?} {:?} {label}", part.sensor_id, row.values, row.flags));
             }
         }

@@ -194,9 +194,9 @@ impl<'a> Batch<'a> {
             Merge::Duplicate => (Outcome::Duplicate, false),
             Merge::Revised(values) => {
                 let type_version = stored.row.type_version.max(new.row.type_version);
-                stored.flags = self.judge.judge(type_version, &values);
-                stored.values = values;
-                stored.row = Row { first_position: stored.row.first_position, type_version, ..new.row };
+                let (flags, label) = self.judge.judge(type_version, &values);
+                (stored.values, stored.flags) = (values, flags);
+                stored.row = Row { first_position: stored.row.first_position, type_version, label, ..new.row };
                 (Outcome::Revised, true)
             }
         }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use domain::{Flag, Position, PropertyId, Row, RowRef, SensorId, Timestamp, Value, write_number};
+use domain::{Flag, Label, Position, PropertyId, Row, RowRef, SensorId, Timestamp, Value, write_number};
 use jiter::{Jiter, JiterError, Peek};
 use ports::{ErrorKind, PortError};
 
@@ -92,7 +92,7 @@ impl Documents {
         out.extend_from_slice(b",\"@timestamp\":");
         push_integer(time.div_euclid(1_000), out);
         out.extend_from_slice(b",\"qc\":\"");
-        out.extend_from_slice(row.label().as_str().as_bytes());
+        out.extend_from_slice(row.row.label.as_str().as_bytes());
         out.push(b'"');
         for (key, value) in self.keys.iter().zip(row.values).filter(|(_, value)| !value.is_absent()) {
             out.extend_from_slice(key);
@@ -133,6 +133,7 @@ impl Documents {
         match key {
             "sensor_id" => Field::SensorId,
             "phenomenon_time" => Field::PhenomenonTime,
+            "qc" => Field::Label,
             "flags" => Field::Flags,
             "type_version" => Field::TypeVersion,
             "accepted_at" => Field::AcceptedAt,
@@ -154,13 +155,14 @@ impl Documents {
 enum Field {
     SensorId,
     PhenomenonTime,
+    Label,
     Flags,
     TypeVersion,
     AcceptedAt,
     Position,
     FirstPosition,
     Property(usize),
-    /// `@timestamp` and `qc`, which follow from the rest, and what others may add.
+    /// `@timestamp`, which follows from the rest, and what others may add.
     Other,
 }
 
@@ -171,6 +173,7 @@ struct Reading<'a> {
     expected: usize,
     sensor_id: Option<SensorId>,
     time: Option<i64>,
+    label: Option<Label>,
     accepted_at: Option<i64>,
     position: Option<i64>,
     first_position: Option<i64>,
@@ -188,6 +191,7 @@ impl<'a> Reading<'a> {
             expected: 0,
             sensor_id: None,
             time: None,
+            label: None,
             accepted_at: None,
             position: None,
             first_position: None,
@@ -206,6 +210,10 @@ impl<'a> Reading<'a> {
                 self.sensor_id = Some(known.map_or_else(parse, Ok)?);
             }
             Field::PhenomenonTime => self.time = Some(integer(jiter)?),
+            Field::Label => {
+                let label = Label::parse(jiter.next_str()?);
+                self.label = Some(label.ok_or_else(|| Malformed::from("a label that is none"))?);
+            }
             Field::TypeVersion => self.type_version = Some(integer(jiter)?),
             Field::AcceptedAt => self.accepted_at = Some(integer(jiter)?),
             Field::Position => self.position = Some(integer(jiter)?),
@@ -248,6 +256,7 @@ impl<'a> Reading<'a> {
             first_position: position(self.first_position, "@first_position")?,
             type_version: u32::try_from(given(self.type_version, "type_version")?)
                 .map_err(|_| Malformed::from("a type version that is none"))?,
+            label: self.label.ok_or_else(|| Malformed::from("without `qc`"))?,
         };
         let sensor_id = self.sensor_id.ok_or_else(|| Malformed::from("without `sensor_id`"))?;
         Ok(Document { sensor_id, row, values: self.values, flags: self.flags })
@@ -287,6 +296,7 @@ mod tests {
             position: Position(position),
             first_position: Position(position / 2),
             type_version: 3,
+            label: Label::Anomaly,
         }
     }
 
@@ -326,7 +336,7 @@ mod tests {
 
     #[test]
     fn narrower_documents_are_filled_and_foreign_fields_skipped() {
-        let text = br#"{"sensor_id":"a","phenomenon_time":1,"place":{"lat":1,"lon":[2]},"p0":1e3,"flags":{"p0":3},"type_version":1,"accepted_at":2,"@position":3,"@first_position":3}"#;
+        let text = br#"{"sensor_id":"a","phenomenon_time":1,"place":{"lat":1,"lon":[2]},"qc":"normal","p0":1e3,"flags":{"p0":3},"type_version":1,"accepted_at":2,"@position":3,"@first_position":3}"#;
         let found = documents(2).read(&mut Jiter::new(text), None).expect("a document");
         assert_eq!(found.values, [Value::number(1e3).expect("finite"), Value::ABSENT]);
         assert_eq!(found.flags, [Flag::Suspect, Flag::NotEvaluated]);

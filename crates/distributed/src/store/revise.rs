@@ -79,9 +79,8 @@ impl Reviser<'_> {
         for (index, hit) in part.iter().zip(found) {
             match (hit.document, hit.trouble) {
                 (Some(mut document), _) => {
-                    let Some(flags) = revisions.changes(*index, document.as_ref()) else { continue };
-                    document.flags = flags;
-                    document.row.type_version = revisions.type_versions[*index];
+                    let Some((row, flags)) = revisions.changes(*index, document.as_ref()) else { continue };
+                    (document.row, document.flags) = (row, flags);
                     bulk.begin(Action::Replace(hit.seen), &hit.index, |out| out.extend_from_slice(hit.id.as_bytes()));
                     bulk.document(|out| known.documents.write(&document.sensor_id, document.as_ref(), out));
                     items.push(*index);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use distributed::store::{ElasticStore, Settings};
-use domain::{Flag, Timestamp, Value};
+use domain::{Flag, Label, Timestamp, Value};
 use elasticsearch::http::Method;
 use ports::{ErrorKind, Outcome, ReadingQuery, Revisions, Store};
 
@@ -90,7 +90,7 @@ async fn flags_are_revised_through_busy_servers_and_undo_no_write_beside() {
     rows::write(&store, 0, &batch(0, 600, &first)).await;
     let mut revisions = Revisions { width: 1, ..Revisions::default() };
     for (sensor_id, time, _) in batch(0, 600, &first) {
-        revisions.push(rows::sensor(sensor_id), time, 1, &[Flag::Suspect]);
+        revisions.push((rows::sensor(sensor_id), time), (1, Label::Normal), &[Flag::Suspect]);
     }
     proxy.set(troubles());
     let id = emb(1, 1).id;

@@ -54,7 +54,7 @@ pub(crate) fn buckets(space: &Space, query: &BucketQuery, property: usize) -> Re
     while times.from < times.to {
         let chunk = read_chunk(space, slot, times, Order::Ascending, ROWS_AT_ONCE)?;
         times = TimeRange { from: chunk.rest.from, to: times.to };
-        for row in chunk.rows.iter().filter(|row| query.label.is_none_or(|label| row.label() == label)) {
+        for row in chunk.rows.iter().filter(|row| query.label.is_none_or(|label| row.row.label == label)) {
             let Some(number) = row.values.get(property).copied().and_then(Value::as_number) else { continue };
             let time = row.row.phenomenon_time.as_micros();
             let start = time.saturating_sub(time.rem_euclid(interval));

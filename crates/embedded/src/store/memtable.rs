@@ -131,7 +131,7 @@ impl Memtable {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Flag, Position, Row, Value};
+    use domain::{Flag, Label, Position, Row, Value};
 
     use super::*;
 
@@ -142,6 +142,7 @@ mod tests {
             position: Position(position),
             first_position: Position(position),
             type_version: 1,
+            label: Label::Anomaly,
         };
         table.insert(slot, RowRef { row, values: &[Value::MISSING], flags: &[Flag::Missing] }, fresh);
     }

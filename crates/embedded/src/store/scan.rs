@@ -118,7 +118,7 @@ impl Cursor {
             *times = chunk.rest;
             let wanted = |row: &RowRef<'_>| {
                 self.query.accepted.contains(row.row.accepted_at)
-                    && self.query.label.is_none_or(|label| row.label() == label)
+                    && self.query.label.is_none_or(|label| row.row.label == label)
             };
             let everything = self.query.label.is_none() && self.query.accepted == TimeRange::ALL;
             let rows = if everything { chunk.rows } else { filtered(&chunk.rows, wanted) };

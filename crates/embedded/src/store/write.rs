@@ -157,10 +157,9 @@ fn revise_some(space: &Space, revisions: &Revisions, range: std::ops::Range<usiz
     for (at, (slot, time, index)) in places.iter().enumerate() {
         let is_last = places.get(at + 1).is_none_or(|next| (next.0, next.1) != (*slot, *time));
         let Some(existing) = find(space, state, *slot, *time, &mut block)?.filter(|_| is_last) else { continue };
-        let Some(flags) = revisions.changes(*index, existing) else { continue };
+        let Some((row, flags)) = revisions.changes(*index, existing) else { continue };
         let mut values = existing.values.to_vec();
         values.resize(flags.len(), Value::ABSENT);
-        let row = Row { type_version: revisions.type_versions[*index], ..existing.row };
         state.active.insert(*slot, RowRef { row, values: &values, flags: &flags }, false);
         changed += 1;
     }
@@ -183,8 +182,9 @@ fn find<'a>(
 }
 
 fn put_revised(state: &mut State, slot: Slot, row: Row, values: &[Value], judge: &dyn Judge) {
-    let mut flags = judge.judge(row.type_version, values);
+    let (mut flags, label) = judge.judge(row.type_version, values);
     flags.resize(values.len(), Flag::NotEvaluated);
+    let row = Row { label, ..row };
     state.active.insert(slot, RowRef { row, values, flags: &flags }, false);
 }
 

@@ -9,8 +9,8 @@ use std::{
 };
 
 use domain::{
-    Flag, Judged, ObservedProperty, Position, PropertyId, Readings, Row, RowRef, Rows, SensorId, SensorType,
-    SensorTypeDraft, SensorTypeId, Timestamp, Topic, TypeVersion, Value,
+    Flag, Judged, Label, LabelRule, ObservedProperty, Position, PropertyId, Readings, Row, RowRef, Rows, SensorId,
+    SensorType, SensorTypeDraft, SensorTypeId, Timestamp, Topic, TypeVersion, Value,
 };
 
 use crate::{Batch, Document, Judge};
@@ -88,24 +88,28 @@ pub(super) fn sensor_type(id: &SensorTypeId, version: TypeVersion, width: usize)
         description: String::new(),
         sampling_interval: Duration::from_secs(1),
         retention: None,
+        anomaly_flags: LabelRule::default(),
         properties: properties(width).iter().cloned().map(of).collect(),
         csv: None,
     };
     SensorType::assemble(id.clone(), 1, version, definition)
 }
 
-/// Fails numbers above 100 per version, flags what is missing 9 and what is absent 2.
+/// Fails numbers above 100 per version, flags what is missing 9 and what is absent 2. Even versions take only what is missing for an anomaly.
 pub(super) struct TestJudge;
 
 impl Judge for TestJudge {
-    fn judge(&self, type_version: TypeVersion, values: &[Value]) -> Vec<Flag> {
+    fn judge(&self, type_version: TypeVersion, values: &[Value]) -> (Vec<Flag>, Label) {
         let flag = |value: &Value| match value.as_number() {
             Some(number) if number > 100.0 * f64::from(type_version) => Flag::Fail,
             Some(_) => Flag::Good,
             None if value.is_absent() => Flag::NotEvaluated,
             None => Flag::Missing,
         };
-        values.iter().map(flag).collect()
+        let flags: Vec<Flag> = values.iter().map(flag).collect();
+        let anomalies: &[u8] = if type_version.is_multiple_of(2) { &[9] } else { &[4, 9] };
+        let label = LabelRule::new(anomalies).expect("flags of anomalies").label(&flags);
+        (flags, label)
     }
 }
 
@@ -137,14 +141,15 @@ pub(super) fn judged(records: &[Record]) -> Judged {
     let width = records.iter().map(|record| record.values.len()).max().unwrap_or(1);
     let mut judged = Judged { sensor_ids: Vec::new(), rows: Rows::new(width) };
     for record in records {
+        let (flags, label) = TestJudge.judge(record.type_version, &record.values);
         let row = Row {
             phenomenon_time: record.time,
             accepted_at: record.accepted_at(),
             position: Position(record.position),
             first_position: Position(record.position),
             type_version: record.type_version,
+            label,
         };
-        let flags = TestJudge.judge(record.type_version, &record.values);
         judged.sensor_ids.push(record.sensor_id.clone());
         judged.rows.push(RowRef { row, values: &record.values, flags: &flags });
     }

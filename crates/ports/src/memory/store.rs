@@ -94,8 +94,8 @@ impl Table {
             Merge::Duplicate => Outcome::Duplicate,
             Merge::Revised(values) => {
                 let type_version = stored.row.type_version.max(new.row.type_version);
-                let flags = judge.judge(type_version, &values);
-                let row = Row { first_position: stored.row.first_position, type_version, ..new.row };
+                let (flags, label) = judge.judge(type_version, &values);
+                let row = Row { first_position: stored.row.first_position, type_version, label, ..new.row };
                 *stored = Stored { row, values, flags };
                 Outcome::Revised
             }
@@ -106,10 +106,9 @@ impl Table {
     fn revise(&mut self, revisions: &Revisions, index: usize) -> bool {
         let rows = self.sensors.get_mut(&revisions.sensor_ids[index]);
         let Some(stored) = rows.and_then(|rows| rows.get_mut(&revisions.times[index])) else { return false };
-        let Some(flags) = revisions.changes(index, stored.as_ref()) else { return false };
+        let Some((row, flags)) = revisions.changes(index, stored.as_ref()) else { return false };
         stored.values.resize(flags.len(), Value::ABSENT);
-        stored.flags = flags;
-        stored.row.type_version = revisions.type_versions[index];
+        (stored.row, stored.flags) = (row, flags);
         true
     }
 
@@ -216,7 +215,7 @@ impl Store for MemoryStore {
         }
         let mut numbers: BTreeMap<Timestamp, Vec<f64>> = BTreeMap::new();
         for (time, stored) in table.sensors.get(&query.sensor_id).into_iter().flatten() {
-            let labelled = query.label.is_none_or(|label| stored.as_ref().label() == label);
+            let labelled = query.label.is_none_or(|label| stored.row.label == label);
             let number = stored.values.get(index).and_then(|value| value.as_number());
             if let (true, true, Some(number)) = (labelled, query.times.contains(*time), number) {
                 numbers.entry(bucket_start(*time, query.interval)).or_default().push(number);
@@ -284,7 +283,7 @@ impl MemoryScan {
             behind(stored.row.phenomenon_time)
                 && self.query.times.contains(stored.row.phenomenon_time)
                 && self.query.accepted.contains(stored.row.accepted_at)
-                && self.query.label.is_none_or(|label: Label| stored.as_ref().label() == label)
+                && self.query.label.is_none_or(|label: Label| stored.row.label == label)
         };
         let mut rest = Rows::new(width);
         let push = |stored: &Stored| rest.push(stored.as_ref());

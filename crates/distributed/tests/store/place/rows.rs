@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use distributed::store::ElasticStore;
 use domain::{
-    Flag, Judged, ObservedProperty, Position, PropertyId, Row, RowRef, Rows, SensorId, SensorType, SensorTypeDraft,
-    SensorTypeId, Timestamp, TypeVersion, Value,
+    Flag, Judged, Label, LabelRule, ObservedProperty, Position, PropertyId, Row, RowRef, Rows, SensorId, SensorType,
+    SensorTypeDraft, SensorTypeId, Timestamp, TypeVersion, Value,
 };
 use ports::{Judge, Outcome, ReadingQuery, Store};
 
@@ -37,6 +37,7 @@ pub fn emb(version: TypeVersion, width: usize) -> SensorType {
         description: String::new(),
         sampling_interval: Duration::from_secs(1),
         retention: None,
+        anomaly_flags: LabelRule::default(),
         properties: (0..width).map(of).collect(),
         csv: None,
     };
@@ -47,14 +48,16 @@ pub fn emb(version: TypeVersion, width: usize) -> SensorType {
 pub struct AboveHundred;
 
 impl Judge for AboveHundred {
-    fn judge(&self, _: TypeVersion, values: &[Value]) -> Vec<Flag> {
+    fn judge(&self, _: TypeVersion, values: &[Value]) -> (Vec<Flag>, Label) {
         let flag = |value: &Value| match value.as_number() {
             Some(number) if number > 100.0 => Flag::Fail,
             Some(_) => Flag::Good,
             None if value.is_absent() => Flag::NotEvaluated,
             None => Flag::Missing,
         };
-        values.iter().map(flag).collect()
+        let flags: Vec<Flag> = values.iter().map(flag).collect();
+        let label = LabelRule::default().label(&flags);
+        (flags, label)
     }
 }
 
@@ -64,14 +67,16 @@ pub fn judged(from: u64, rows: &[(&str, Timestamp, &[Value])]) -> Judged {
     let mut judged = Judged { sensor_ids: Vec::new(), rows: Rows::new(width) };
     for ((sensor_id, phenomenon_time, values), position) in rows.iter().zip(from..) {
         let position = Position(position);
+        let (flags, label) = AboveHundred.judge(1, values);
         let row = Row {
             phenomenon_time: *phenomenon_time,
             accepted_at: time("2017-02-08T15:00:00Z"),
             position,
             first_position: position,
             type_version: 1,
+            label,
         };
-        judged.rows.push(RowRef { row, values, flags: &AboveHundred.judge(1, values) });
+        judged.rows.push(RowRef { row, values, flags: &flags });
         judged.sensor_ids.push(sensor(sensor_id));
     }
     judged

@@ -95,14 +95,16 @@ fn judged(delivery: &Delivery) -> Judged {
     let mut judged = Judged { sensor_ids: readings.sensor_ids().to_vec(), rows: Rows::new(1) };
     for (reading, index) in readings.iter().zip(0..) {
         let position = delivery.first_position.after(index);
+        let (flags, label) = TestJudge.judge(1, reading.values);
         let row = Row {
             phenomenon_time: reading.phenomenon_time,
             accepted_at: delivery.accepted_at,
             position,
             first_position: position,
             type_version: 1,
+            label,
         };
-        judged.rows.push(RowRef { row, values: reading.values, flags: &TestJudge.judge(1, reading.values) });
+        judged.rows.push(RowRef { row, values: reading.values, flags: &flags });
     }
     judged
 }

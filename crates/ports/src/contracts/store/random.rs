@@ -209,7 +209,10 @@ impl Run {
             let Some(Entry::Reading(record)) = self.history.get(index).cloned() else { continue };
             let chance = &mut self.chance;
             let flags: Vec<Flag> = (0..self.width).map(|_| FLAGS[chance.below(5) as usize]).collect();
-            revisions.push(record.sensor_id, record.time, 1 + chance.below(3) as u32, &flags);
+            // The store takes the label that it is given.
+            let label = if chance.one_in(2) { Label::Anomaly } else { Label::Normal };
+            let version = 1 + chance.below(3) as u32;
+            revisions.push((record.sensor_id, record.time), (version, label), &flags);
         }
         let found = store.revise(&self.id, &revisions).await.expect("revised");
         assert_eq!(found, self.model.revise(&self.id, &revisions).await.expect("revised"), "{revisions:?}");

@@ -1,6 +1,6 @@
 //! Revisions: other flags for rows that are there.
 
-use domain::{Deletion, Flag, Label, Position};
+use domain::{Deletion, Flag, Label, LabelRule, Position};
 
 use super::{
     super::{
@@ -15,7 +15,8 @@ use crate::{ErrorKind, Outcome, ReadingQuery, Revisions};
 fn revisions(identities: &[(u64, i64)], type_version: u32, flags: &[Flag]) -> Revisions {
     let mut revisions = Revisions { width: flags.len(), ..Revisions::default() };
     for (sensor_number, second) in identities {
-        revisions.push(sensor(*sensor_number), at(*second), type_version, flags);
+        let label = LabelRule::default().label(flags);
+        revisions.push((sensor(*sensor_number), at(*second)), (type_version, label), flags);
     }
     revisions
 }
@@ -41,7 +42,7 @@ pub async fn a_revision_changes_flags_and_version_alone<B: Backend>() {
             .iter()
             .any(|(number, second)| (&stored.sensor_id, stored.row.phenomenon_time) == (&sensor(*number), at(*second)))
         {
-            (stored.row.type_version, stored.flags) = (7, flags.to_vec());
+            (stored.row.type_version, stored.row.label, stored.flags) = (7, Label::Anomaly, flags.to_vec());
         }
     }
     let given = revisions(&revised, 7, &flags);

@@ -1,6 +1,6 @@
 //! Rows as a store answers them, and as they are expected from the records that were written.
 
-use domain::{Flag, Judged, Label, RowRef, SensorId, SensorTypeId, Value};
+use domain::{Flag, Judged, RowRef, SensorId, SensorTypeId, Value};
 
 use super::super::fixtures::{Record, TestJudge, judged, sensor_type, unique_type};
 use crate::{Order, Outcome, ReadingQuery, Store};
@@ -15,10 +15,6 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub(super) fn label(&self) -> Label {
-        Label::of(&self.flags)
-    }
-
     fn of(sensor_id: &SensorId, row: RowRef<'_>) -> Self {
         let (values, flags) = (row.values.to_vec(), row.flags.to_vec());
         Self { sensor_id: sensor_id.clone(), row: row.row, values, flags }
@@ -97,7 +93,7 @@ pub(super) fn expected(records: &[Record], query: &ReadingQuery) -> Vec<Stored> 
             && stored.row.phenomenon_time < query.times.to
             && query.accepted.from <= stored.row.accepted_at
             && stored.row.accepted_at < query.accepted.to
-            && query.label.is_none_or(|label| label == stored.label())
+            && query.label.is_none_or(|label| label == stored.row.label)
     });
     rows
 }
