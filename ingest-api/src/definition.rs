@@ -52,7 +52,7 @@ impl Language {
 /// Reads a definition. A member `id` must be `id`; `read_only` members are left out, so that an answer can be put back.
 ///
 /// # Errors
-/// 400 where it is not of the language, 422 where a member is unknown, missing or of the wrong type.
+/// 400 where it is not of the language, 422 where a member, which is named by its path, is unknown, missing or of the wrong type.
 pub fn read<T: DeserializeOwned>(bytes: &[u8], language: Language, id: &str, read_only: &[&str]) -> Result<T, Problem> {
     let mut members = match language {
         Language::Json => json(bytes)?,
@@ -64,7 +64,12 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8], language: Language, id: &str, rea
         return Err(other_id(id, given.as_str().unwrap_or(&given.to_string())));
     }
     members.retain(|name, _| !read_only.contains(&name.as_str()));
-    T::deserialize(Value::Object(members)).map_err(|error| Problem::new(Code::Invalid, message(&error)))
+    serde_path_to_error::deserialize(Value::Object(members)).map_err(|error| {
+        let (path, error) = (error.path().to_string(), error.into_inner());
+        // `.` stands for the definition as a whole.
+        let fault = if path == "." { message(&error) } else { message(&format!("`{path}`: {error}")) };
+        Problem::new(Code::Invalid, fault)
+    })
 }
 
 /// A JSON value in which no object has a name twice.

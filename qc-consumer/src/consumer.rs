@@ -10,6 +10,7 @@ use std::{
 };
 
 use domain::{Partition, Position, SensorId, Topic};
+use judge::Kind;
 use ports::{Committed, Consumer, Content, Delivery, ErrorKind, Log, PortError, TopicKind};
 use registry::Registry;
 use tokio::sync::watch;
@@ -18,7 +19,6 @@ use crate::{
     Config, Ports,
     effects::Effects,
     first_readings,
-    kind::Kind,
     metrics::{Metrics, Progress},
     plan::{Plan, Planner},
     retry::{Failure, Retry},

@@ -2,14 +2,15 @@
 
 use checks::Test;
 use domain::{Deletion, Judged, PartReport, Partition, Position, Topic};
+use judge::Kind;
 use ports::{Document, ErrorKind, Outcome, PortError, Totals};
 use tokio::time::Instant;
 
 use crate::{
     Ports,
     dead_letters::{self, Record, reading_json},
-    kind::Kind,
-    metrics::{FlagCounts, Metrics},
+    flag_metrics::FlagCounts,
+    metrics::Metrics,
     notices,
     plan::{Plan, Rows, Step},
     retry::{Failure, Retry},
@@ -95,8 +96,8 @@ impl Effects<'_> {
     async fn write_plain(&self, topic: &Topic, kind: &Kind, rows: Rows) -> Result<(Judged, Vec<Outcome>), Failure> {
         let written = self.write(topic, kind, rows).await?;
         let mut counts = FlagCounts::new(kind.newest.width());
-        counts.count_rows(Test::GrossRange, written.0.rows.flags());
-        self.metrics.flags(&kind.newest, &counts);
+        counts.count_rows(Test::GrossRange, &written.0.sensor_ids, written.0.rows.flags());
+        self.metrics.flags.add(&kind.newest, counts);
         Ok(written)
     }
 

@@ -7,13 +7,12 @@ use std::collections::HashMap;
 
 use checks::{Next, Tail, TestFlags};
 use domain::{Flag, Judged, SensorId, Timestamp, TypeVersion, Value};
+use judge::{Kind, Span, joined};
 use ports::Outcome;
 
 use crate::{
     judgement::Judgement,
-    kind::Kind,
     plan::Rows,
-    slice::{Span, joined},
     tails::{Remembered, TypeTails},
 };
 
@@ -43,7 +42,7 @@ pub(crate) struct Settled {
     /// Of readings that came in order, and of the rows right before them.
     pub(crate) judgements: Vec<Judgement>,
     /// The flags of rows in the store that waited for the reading behind and roll up to what they did.
-    pub(crate) completed: Vec<Vec<TestFlags>>,
+    pub(crate) completed: Vec<(SensorId, Vec<TestFlags>)>,
     /// Sensors that are to be judged again.
     pub(crate) late: Vec<Late>,
     /// What is to be remembered when the judgements are carried out.
@@ -136,7 +135,7 @@ impl Followed {
                 continue;
             };
             if following.revised.is_none() {
-                settled.completed.push(following.completed);
+                settled.completed.push((sensor_id.clone(), following.completed));
             }
             settled.judgements.extend(following.revised);
             for row in following.rows {

@@ -5,7 +5,7 @@
 //! into a write with its neighbours, `effects` writes that and appends the dead letters, `consumer` commits position and totals together.
 //!
 //! Where a type has tests that look beyond the value, `follow` judges what comes in order by what `tails` remembers, before the write; after it,
-//! `windowed` reads a `slice` of rows around each late reading, revises what has other flags now, and tells topic `judged.{type}`.
+//! `windowed` reads a slice of rows around each late reading (`judge::Slice`), revises what has other flags now, and tells topic `judged.{type}`.
 //!
 //! A part of a replay comes as a record among the readings of its sensor and is carried out between them (`rejudge`).
 //!
@@ -16,16 +16,15 @@ mod consumer;
 mod dead_letters;
 mod effects;
 mod first_readings;
+mod flag_metrics;
 mod follow;
 mod judgement;
-mod kind;
 pub mod metrics;
 mod notices;
 mod plan;
 mod rejudge;
 mod retention;
 mod retry;
-mod slice;
 mod status;
 mod tails;
 mod windowed;

@@ -9,14 +9,15 @@ use std::{
     time::Duration,
 };
 
-use checks::{Test, TestFlags};
-use domain::{Flag, Partition, SensorType, Timestamp, Topic};
+use domain::{Partition, Timestamp, Topic};
 use ports::{Committed, Extent, Totals};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
+
+use crate::flag_metrics::FlagMetrics;
 
 /// Readings and deletions the log took, by topic.
 pub const APPENDED: &str = "iot_hub_readings_appended_total";
@@ -32,8 +33,6 @@ pub const DEAD_LETTERS: &str = "iot_hub_dead_letters_total";
 pub const BATCH: &str = "iot_hub_quality_batch_readings";
 /// How long one write to the store takes, in seconds.
 pub const WRITE: &str = "iot_hub_quality_write_duration_seconds";
-/// Flags given by this process, by sensor type, property, test and flag; a judgement that takes the place of another counts again.
-pub const FLAGS: &str = "iot_hub_quality_flags_total";
 
 /// Upper bounds of freshness, in seconds: 1 ms to 60 s.
 const FRESHNESS_BUCKETS_S: [f64; 15] =
@@ -47,7 +46,7 @@ pub(crate) struct Metrics {
     dead_letters: IntCounterVec,
     batch: Histogram,
     write: Histogram,
-    flags: IntCounterVec,
+    pub(crate) flags: FlagMetrics,
 }
 
 impl Metrics {
@@ -58,20 +57,18 @@ impl Metrics {
             .buckets(prometheus::exponential_buckets(1.0, 4.0, 9)?);
         let write = HistogramOpts::new(WRITE, "Duration of one write to the store");
         let dead_letters = Opts::new(DEAD_LETTERS, "Dead letters appended by this process");
-        let flags = Opts::new(FLAGS, "Flags given by this process, by test");
         let metrics = Self {
             progress: Progress::register(registry)?,
             freshness: HistogramVec::new(freshness.buckets(FRESHNESS_BUCKETS_S.to_vec()), &["topic"])?,
             dead_letters: IntCounterVec::new(dead_letters, &["topic"])?,
             batch: Histogram::with_opts(batch)?,
             write: Histogram::with_opts(write)?,
-            flags: IntCounterVec::new(flags, &["sensor_type", "property", "test", "flag"])?,
+            flags: FlagMetrics::register(registry)?,
         };
         registry.register(Box::new(metrics.freshness.clone()))?;
         registry.register(Box::new(metrics.dead_letters.clone()))?;
         registry.register(Box::new(metrics.batch.clone()))?;
         registry.register(Box::new(metrics.write.clone()))?;
-        registry.register(Box::new(metrics.flags.clone()))?;
         Ok(metrics)
     }
 
@@ -96,73 +93,9 @@ impl Metrics {
         freshness.flush();
     }
 
-    /// Takes note of flags given to the values of a property.
-    pub(crate) fn flags(&self, sensor_type: &SensorType, counts: &FlagCounts) {
-        for (property, counts) in sensor_type.property_ids.iter().zip(&counts.0) {
-            for (test, counts) in Test::ALL.into_iter().zip(counts) {
-                for (flag, count) in FLAGS_OF_VALUES.into_iter().zip(counts).filter(|(_, count)| **count > 0) {
-                    let labels = [sensor_type.id.as_str(), property.as_str(), test.as_str(), flag_text(flag)];
-                    self.flags.with_label_values(&labels).inc_by(*count);
-                }
-            }
-        }
-    }
-
     /// Takes note of dead letters that are durable.
     pub(crate) fn dead_letters(&self, topic: &Topic, count: usize) {
         self.dead_letters.with_label_values(&[topic.as_str()]).inc_by(count as u64);
-    }
-}
-
-/// The flags, in the order in which they are counted.
-const FLAGS_OF_VALUES: [Flag; 5] = [Flag::Good, Flag::NotEvaluated, Flag::Suspect, Flag::Fail, Flag::Missing];
-
-fn flag_text(flag: Flag) -> &'static str {
-    match flag {
-        Flag::Good => "1",
-        Flag::NotEvaluated => "2",
-        Flag::Suspect => "3",
-        Flag::Fail => "4",
-        Flag::Missing => "9",
-    }
-}
-
-/// How many values got which flag: of each property, by test.
-#[derive(Debug)]
-pub(crate) struct FlagCounts(Vec<[[u64; FLAGS_OF_VALUES.len()]; Test::ALL.len()]>);
-
-impl FlagCounts {
-    /// Of `width` properties.
-    pub(crate) fn new(width: usize) -> Self {
-        Self(vec![Default::default(); width])
-    }
-
-    /// Counts the flags of a test, row-major with as many in a row as there are properties.
-    pub(crate) fn count_rows(&mut self, test: Test, flags: &[Flag]) {
-        for row in flags.chunks(self.0.len().max(1)) {
-            row.iter().enumerate().for_each(|(property, flag)| self.count(property, test, *flag));
-        }
-    }
-
-    /// Counts the flags of a reading by some tests. That of a spike test counts when it is known, not while it waits.
-    pub(crate) fn count_tests(&mut self, tests: &[TestFlags], counts: impl Fn(Test) -> bool) {
-        let waits = |test, flag| test == Test::Spike && flag == Flag::NotEvaluated;
-        for (property, tests) in tests.iter().enumerate() {
-            for (test, flag) in tests.iter().filter(|(test, flag)| counts(*test) && !waits(*test, *flag)) {
-                self.count(property, test, flag);
-            }
-        }
-    }
-
-    fn count(&mut self, property: usize, test: Test, flag: Flag) {
-        let place = match flag {
-            Flag::Good => 0,
-            Flag::NotEvaluated => 1,
-            Flag::Suspect => 2,
-            Flag::Fail => 3,
-            Flag::Missing => 4,
-        };
-        self.0[property][test as usize][place] += 1;
     }
 }
 

@@ -8,12 +8,10 @@ use domain::{
     DeadLetter, Deletion, Flag, Label, LabelRule, Partition, Position, PropertyId, Readings, Rejudgement, Row,
     SensorId, SensorType, Timestamp, Topic, TypeVersion, Value,
 };
+use judge::Kind;
 use ports::{Content, Delivery};
 
-use crate::{
-    dead_letters::{Record, reading_json},
-    kind::Kind,
-};
+use crate::dead_letters::{Record, reading_json};
 
 /// What is to be done for deliveries of one partition.
 #[derive(Debug, Default)]

@@ -6,15 +6,10 @@
 use std::time::Duration;
 
 use domain::{Changes, Flag, Label, PartReport, PropertyId, Rejudgement, Timestamp, Topic};
+use judge::{Kind, Neighbours, Slice, Span};
 use ports::Revisions;
 
-use crate::{
-    effects::Effects,
-    judgement::Judgement,
-    kind::Kind,
-    retry::Failure,
-    slice::{Neighbours, Slice, Span},
-};
+use crate::{effects::Effects, judgement::Judgement, retry::Failure};
 
 /// What a slice that is judged again comes to.
 struct Rejudged {

@@ -11,18 +11,17 @@ use std::{
 use checks::{Test, TestFlags};
 use domain::{Deletion, Judged, Position, SensorId, Timestamp, Topic};
 use futures_util::future::try_join_all;
+use judge::{Kind, Neighbours, Slice, Source, Span, joined};
 use ports::{Outcome, Revisions};
 
 use crate::{
     effects::Effects,
+    flag_metrics::FlagCounts,
     follow::{Followed, Late, Settled},
     judgement::{Judgement, revisions},
-    kind::Kind,
-    metrics::FlagCounts,
     notices,
     plan::Rows,
     retry::Failure,
-    slice::{Neighbours, Slice, Source, Span, joined},
     tails::Remembered,
 };
 
@@ -55,10 +54,10 @@ impl Effects<'_> {
         let (judged, outcomes) = self.write(topic, kind, rows).await?;
         let Settled { judgements, completed, late, remembered } = followed.settle(kind, &judged, &outcomes);
         let mut counts = FlagCounts::new(kind.newest.width());
-        for tests in &completed {
-            counts.count_tests(tests, |test| test == Test::Spike);
+        for (sensor_id, tests) in &completed {
+            counts.count_tests(sensor_id, tests, |test| test == Test::Spike);
         }
-        self.metrics.flags(&kind.newest, &counts);
+        self.metrics.flags.add(&kind.newest, counts);
         self.carry_out_judgements(kind, judgements).await?;
         for (sensor_id, remembered) in remembered {
             self.tails.of(topic).keep(sensor_id, remembered);
@@ -173,9 +172,9 @@ impl Effects<'_> {
     pub(crate) async fn tell(&self, kind: &Kind, judgements: &[Judgement]) -> Result<(), Failure> {
         let mut counts = FlagCounts::new(kind.newest.width());
         for judgement in judgements {
-            counts.count_tests(&judgement.tests, |_| true);
+            counts.count_tests(&judgement.sensor_id, &judgement.tests, |_| true);
         }
-        self.metrics.flags(&kind.newest, &counts);
+        self.metrics.flags.add(&kind.newest, counts);
         let topic = Topic::judged(&kind.newest.id);
         for part in judgements.chunks(JUDGEMENTS_MAX) {
             let document = |judgement: &Judgement| {

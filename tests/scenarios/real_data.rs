@@ -1,12 +1,14 @@
 //! Real boreholes: the readings of the British Geological Survey's energy monitoring boreholes are judged as the field judges them.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use harness::{Hub, seeded};
 use rand::{rngs::StdRng, seq::SliceRandom};
+use serde_json::Value;
 
 use crate::{folder, launch};
 
@@ -63,15 +65,21 @@ async fn boreholes_have_the_anomalies_that_the_field_finds() {
     assert_eq!(metrics.outcome("emb", "duplicate"), accepted - readings as u64);
 }
 
+/// The reference's flags of a sensor as CSV, if they are there; says so if not.
+fn reference_of(sensor: &str) -> Option<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/qartod");
+    let text = fs::read_to_string(root.join(format!("{sensor}_flags.csv"))).ok();
+    if text.is_none() {
+        println!("real_data: NOT RUN: `../shared/reference/qartod` is not beside this workspace");
+    }
+    text
+}
+
 /// Rolled-up flags and label of each reading, as the reference has them: `emb2 2017-01-01T00:00:00Z 1,1,1,1,1 normal`.
 fn reference() -> Option<Vec<String>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/qartod");
     let mut judged = Vec::new();
     for (sensor, _) in BY_EVERY_TEST {
-        let Ok(text) = fs::read_to_string(root.join(format!("{sensor}_flags.csv"))) else {
-            println!("real_data: NOT RUN: `../shared/reference/qartod` is not beside this workspace");
-            return None;
-        };
+        let text = reference_of(sensor)?;
         let named = text.lines().map(|line| format!("{sensor},{line}")).collect::<Vec<_>>().join("\n");
         judged.extend(judgements(&named, |column| !column.contains('.') && column != "label", "label"));
     }
@@ -108,8 +116,48 @@ async fn judged_by_every_test(sensors: &[(&str, Vec<String>)]) -> Vec<String> {
         }
     }
     hub.processed("emb-qartod", accepted).await;
+    for (sensor, _) in sensors {
+        check_tests(&hub, sensor).await;
+    }
     let csv = String::from_utf8(hub.export("emb-qartod", "csv").await).expect("text");
     judgements(&csv, |column| column.ends_with("_flag"), "qc")
+}
+
+/// Compares the flag of every test, every roll-up and every label of a sensor with the reference, and the counts with what was compared.
+async fn check_tests(hub: &Hub, sensor: &str) {
+    let Some(reference) = reference_of(sensor) else { return };
+    let mut lines = reference.lines();
+    let header: Vec<&str> = lines.next().expect("a header").split(',').collect();
+    let mut counts: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
+    let mut page = Value::Null;
+    for line in lines.by_ref() {
+        let cells: Vec<&str> = line.split(',').collect();
+        if page["items"].as_array().is_none_or(Vec::is_empty) {
+            let cursor = page["next_cursor"].as_str().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+            page = hub.get(&format!("/v1/qc/flags?sensor_id={sensor}&limit=700{cursor}")).await.expect(200).json();
+            page["items"].as_array_mut().expect("items").reverse();
+        }
+        let item = page["items"].as_array_mut().expect("items").pop().expect("as many readings as in the reference");
+        assert_eq!(item["phenomenon_time"], cells[0]);
+        for (column, cell) in header.iter().zip(&cells).skip(1) {
+            let found = match column.split_once('.') {
+                Some((property, test)) => {
+                    *counts.entry((property, test, cell)).or_default() += 1;
+                    &item["tests"][property][test]
+                }
+                None if *column == "label" => &item["qc"],
+                None => &item["flags"][column],
+            };
+            let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
+            assert_eq!(found, *cell, "{column} of {sensor} at {}", cells[0]);
+        }
+    }
+    assert_eq!(page["next_cursor"], Value::Null, "no more readings than in the reference");
+    let path = format!("/v1/qc/summary?sensor_type=emb-qartod&sensor_id={sensor}");
+    let summary = hub.get(&path).await.expect(200).json();
+    for ((property, test, flag), count) in counts {
+        assert_eq!(summary["items"][0]["tests"][property][test][flag], count, "{property}.{test} = {flag} of {sensor}");
+    }
 }
 
 #[tokio::test]

@@ -178,7 +178,7 @@ impl LabelRule {
     pub fn new(codes: &[u8]) -> Result<Self, &'static str> {
         let allowed = codes.iter().all(|code| matches!(code, 3 | 4 | 9));
         if codes.is_empty() || !allowed {
-            return Err("at least one of the flags 3, 4 and 9");
+            return Err("must be at least one of the flags 3, 4 and 9, and no other");
         }
         Ok(Self { flags: codes.iter().fold(0, |flags, code| flags | 1 << code) })
     }

@@ -1,8 +1,8 @@
 //! The whole distributed path, from the first post to the last reading that can be queried, against a raw bulk load of the same documents
 //! into the same Elasticsearch, in turns, in one run.
 //!
-//! `cargo bench -p services [-- --ticks 20 --rounds 3]`: 20,000 sensors of type `emb` with that many readings each. The page
-//! docs/benchmarks.md says what each figure means.
+//! `cargo bench -p services [-- --ticks 20 --rounds 3 --sensor-type emb]`: 20,000 sensors with that many readings each; `emb-qartod` goes through
+//! every test. The page docs/benchmarks.md says what each figure means.
 
 use std::{
     path::Path,
@@ -30,26 +30,28 @@ const RAW: &str = "bench-raw-";
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let (mut ticks, mut rounds) = (20, 3);
+    let (mut ticks, mut rounds, mut sensor_type) = (20, 3, "emb".to_owned());
     while let Some(name) = arguments.next() {
-        let mut number = || arguments.next().and_then(|text| text.parse().ok()).expect("a number behind the option");
+        let mut text = || arguments.next().expect("something behind the option");
+        let number = |text: String| text.parse().expect("a number");
         match name.as_str() {
-            "--ticks" => ticks = number(),
-            "--rounds" => rounds = number(),
+            "--ticks" => ticks = number(text()),
+            "--rounds" => rounds = number(text()),
+            "--sensor-type" => sensor_type = text(),
             _ => (),
         }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("a runtime").block_on(run(ticks, rounds));
+    runtime.expect("a runtime").block_on(run(ticks, rounds, &sensor_type));
 }
 
-async fn run(ticks: u32, rounds: u32) {
+async fn run(ticks: u32, rounds: u32, sensor_type: &str) {
     let elasticsearch = Elasticsearch { url: servers::elasticsearch().url(), http: Client::new() };
     let mut rates = Vec::new();
     // The first round warms the servers up and does not count.
     for round in 0..=rounds {
-        let path = whole_path(round, ticks).await;
-        let bulks = elasticsearch.bulks().await;
+        let path = whole_path(round, ticks, sensor_type).await;
+        let bulks = elasticsearch.bulks(sensor_type).await;
         let raw = elasticsearch.load(bulks).await;
         elasticsearch.remove(HUB).await;
         elasticsearch.remove(RAW).await;
@@ -71,13 +73,13 @@ async fn run(ticks: u32, rounds: u32) {
 }
 
 /// Posts readings as fast as the hub takes them; answers how many a second were stored until the last can be queried.
-async fn whole_path(round: u32, ticks: u32) -> f64 {
+async fn whole_path(round: u32, ticks: u32, sensor_type: &str) -> f64 {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let hub = start(folder.path(), round).await;
     let interval = Duration::from_secs(3600);
     let options = Options {
         hub: hub.url(""),
-        sensor_type: "emb".to_owned(),
+        sensor_type: sensor_type.to_owned(),
         sensors: SENSORS,
         sensor_prefix: "emb-sim".to_owned(),
         seed: u64::from(round) + 1,
@@ -128,21 +130,21 @@ impl Elasticsearch {
     }
 
     /// Every document of the hub as the body of a bulk load under the raw prefix, in indices made as the hub makes them.
-    async fn bulks(&self) -> Vec<String> {
+    async fn bulks(&self, id: &str) -> Vec<String> {
         let settings =
             Settings { urls: vec![self.url.clone()], index_prefix: RAW.to_owned(), replicas: 0, ..Settings::default() };
         let raw = ElasticStore::new(settings).expect("settings that make sense");
-        raw.prepare(&sensor_type()).await.expect("a template");
+        raw.prepare(&sensor_type(id)).await.expect("a template");
         let mut bulks = Vec::new();
         let mut after: Option<Value> = None;
-        self.ask("POST", &format!("/{HUB}readings-emb*/_refresh"), "").await;
+        self.ask("POST", &format!("/{HUB}readings-{id}-*/_refresh"), "").await;
         let mut indices = std::collections::BTreeSet::new();
         loop {
             let mut query = json!({"size": DOCUMENTS, "sort": ["phenomenon_time", "sensor_id"]});
             if let Some(after) = &after {
                 query["search_after"] = after.clone();
             }
-            let request = self.http.post(format!("{}/{HUB}readings-emb*/_search", self.url)).json(&query);
+            let request = self.http.post(format!("{}/{HUB}readings-{id}-*/_search", self.url)).json(&query);
             let page: Value = request.send().await.expect("an answer").json().await.expect("JSON");
             let hits = page["hits"]["hits"].as_array().expect("hits");
             let Some(last) = hits.last() else { break };
@@ -193,7 +195,7 @@ impl Elasticsearch {
 }
 
 /// The type `emb`, as every hub has it.
-fn sensor_type() -> domain::SensorType {
-    let (id, draft) = registry::built_in_types().into_iter().find(|(id, _)| id.as_str() == "emb").expect("a type");
+fn sensor_type(id: &str) -> domain::SensorType {
+    let (id, draft) = registry::built_in_types().into_iter().find(|(known, _)| known.as_str() == id).expect("a type");
     domain::SensorType::assemble(id, 1, 1, draft)
 }

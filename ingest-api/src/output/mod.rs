@@ -9,6 +9,7 @@ mod cursor;
 mod encoder;
 mod export;
 mod find;
+mod flags;
 mod format;
 mod latest;
 pub mod openapi;
@@ -32,7 +33,7 @@ use actix_web::{
 
 /// The routes of this module, for the OpenAPI description.
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(readings::readings, latest::latest, buckets::buckets, summary::summary))]
+#[openapi(paths(readings::readings, latest::latest, buckets::buckets, flags::flags, summary::summary))]
 pub struct OutputApi;
 
 /// Adds the routes that answer readings. They take `GET` and `HEAD` alone and leave the other methods of their paths to the
@@ -41,6 +42,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
     add(cfg, "/v1/readings/{sensor_type}", readings::readings);
     add(cfg, "/v1/readings/{sensor_type}/latest", latest::latest);
     add(cfg, "/v1/datastreams/{sensor_id}/{property}/buckets", buckets::buckets);
+    add(cfg, "/v1/qc/flags", flags::flags);
     add(cfg, "/v1/qc/summary", summary::summary);
 }
 

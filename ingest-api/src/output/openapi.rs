@@ -78,7 +78,8 @@ pub struct BucketItem {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({
     "sensor_type": "emb",
-    "items": [{"sensor_id": "emb3", "readings": 2, "anomalies": 1, "flags": {"sec": {"1": 2}, "ph": {"1": 1, "9": 1}}}]
+    "items": [{"sensor_id": "emb3", "readings": 2, "anomalies": 1, "flags": {"sec": {"1": 2}, "ph": {"1": 1, "9": 1}},
+        "tests": {"sec": {"gross_range": {"1": 2}}, "ph": {"gross_range": {"1": 1, "9": 1}}}}]
 }))]
 pub struct FlagSummary {
     /// Id of the sensor type.
@@ -98,4 +99,40 @@ pub struct SensorFlags {
     pub anomalies: u64,
     /// Of each property, by flag: how many values; flags that no value has are left out.
     pub flags: BTreeMap<String, BTreeMap<String, u64>>,
+    /// The same of each property's tests, whose flags these roll up.
+    pub tests: BTreeMap<String, BTreeMap<&'static str, BTreeMap<String, u64>>>,
+}
+
+/// A page of a sensor's readings with the flags of every test.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "sensor_type": "emb-qartod", "sensor_id": "emb3",
+    "items": [{"phenomenon_time": "2017-02-08T15:00:00Z", "type_version": 1, "qc": "anomaly",
+        "flags": {"sec": 4}, "tests": {"sec": {"gross_range": 1, "spike": 4, "rate_of_change": 3, "flat_line": 1}}}],
+    "next_cursor": null
+}))]
+pub struct FlagsPage {
+    /// Id of the sensor type.
+    pub sensor_type: String,
+    /// Id of the sensor.
+    pub sensor_id: String,
+    /// Its readings, in the order of their times.
+    pub items: Vec<FlaggedReading>,
+    /// What to send as `cursor` for the next page; null behind the last.
+    pub next_cursor: Option<String>,
+}
+
+/// What each test says of each value of a reading.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FlaggedReading {
+    /// The time it speaks of: RFC 3339, UTC.
+    pub phenomenon_time: String,
+    /// Version of the sensor type that judged it.
+    pub type_version: u32,
+    /// Its label.
+    pub qc: &'static str,
+    /// QARTOD flag of each property, as it is stored.
+    pub flags: BTreeMap<String, u8>,
+    /// Of each property that the version has, the flag of each of its tests.
+    pub tests: BTreeMap<String, BTreeMap<&'static str, u8>>,
 }

@@ -137,10 +137,7 @@ fn ordered<T: Ord>(mut all: Vec<T>) -> Vec<T> {
 /// # Errors
 /// The rule.
 pub fn label(text: &str) -> Result<Label, String> {
-    [Label::Normal, Label::Anomaly]
-        .into_iter()
-        .find(|label| label.as_str() == text)
-        .ok_or_else(|| "must be `normal` or `anomaly`".to_owned())
+    Label::parse(text).ok_or_else(|| "must be `normal` or `anomaly`".to_owned())
 }
 
 fn order(text: &str) -> Result<Order, String> {
@@ -151,7 +148,11 @@ fn order(text: &str) -> Result<Order, String> {
     }
 }
 
-fn limit(text: &str, format: Format) -> Result<u64, String> {
+/// Reads the most items of an answer.
+///
+/// # Errors
+/// The rule.
+pub fn limit(text: &str, format: Format) -> Result<u64, String> {
     let limit = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit())).and_then(|t| t.parse().ok());
     match format {
         Format::Json => limit

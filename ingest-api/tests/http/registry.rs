@@ -48,6 +48,10 @@ async fn sensor_types_are_made_changed_and_removed() {
     assert_eq!(faults["faults"].as_array().map(Vec::len), Some(2), "{faults}");
     problem(put("/v1/sensor-types/new", "{".to_owned()).await, 400, "EOF");
     problem(put("/v1/sensor-types/new", r#"{"x":1}"#.to_owned()).await, 422, "x");
+    let unit = json!({"sampling_interval": "1h", "properties": [{"id": "depth", "unit": 7}]});
+    problem(put("/v1/sensor-types/new", unit.to_string()).await, 422, "`properties[0].unit`: invalid type");
+    let rule = json!({"sampling_interval": "1h", "anomaly_flags": [], "properties": [{"id": "depth", "unit": "m"}]});
+    problem(put("/v1/sensor-types/new", rule.to_string()).await, 422, "`anomaly_flags`: must be at least one of");
     problem(put("/v1/sensor-types/New", draft.to_string()).await, 400, "`New`");
     problem(put("/v1/sensor-types/metrics", draft.to_string()).await, 400, "route");
     problem(hub.send(Method::PUT, "/v1/sensor-types/new", "text/csv", "x").await, 415, "`text/csv`");

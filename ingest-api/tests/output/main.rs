@@ -1,6 +1,7 @@
 //! Readings out over a real socket: pages, streams, formats and problems.
 
 mod endless;
+mod flags;
 mod formats;
 mod hub;
 mod problems;

@@ -13,7 +13,8 @@ async fn flags_are_counted_by_sensor_and_property() {
         "sensor_type": "emb",
         "items": [{
             "sensor_id": "emb3", "readings": 60, "anomalies": 19,
-            "flags": {"ph": {"3": 52, "9": 8}, "sec": {"1": 48, "4": 12}}
+            "flags": {"ph": {"3": 52, "9": 8}, "sec": {"1": 48, "4": 12}},
+            "tests": {"ph": {"gross_range": {"2": 52, "9": 8}}, "sec": {"gross_range": {"2": 60}}}
         }]
     });
     assert_eq!(answer.json(), expected);

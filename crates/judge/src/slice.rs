@@ -8,22 +8,26 @@ use checks::{Checks, Reach, Series, Tail, TestFlags, neighbour};
 use domain::{Flag, Row, RowRef, SensorId, SensorTypeId, Timestamp, Value};
 use ports::{Order, PortError, ReadingQuery, Store, TimeRange};
 
-use crate::kind::Kind;
+use crate::Kind;
 
 /// The most rows in a slice; a longer one is cut and goes on in another. More than twice what any test looks back on.
 const SLICE_ROWS_MAX: usize = 16_384;
 /// Rows in one chunk of a scan.
 const CHUNK_ROWS: usize = 512;
+/// Rows in the last chunks of a long scan.
+const CHUNK_ROWS_MAX: usize = 4_096;
 
 /// Times at which rows were made, changed or taken out, both ends inclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Span {
-    pub(crate) from: Timestamp,
-    pub(crate) to: Timestamp,
+pub struct Span {
+    /// The first time.
+    pub from: Timestamp,
+    /// The last time.
+    pub to: Timestamp,
 }
 
 /// Sorts spans and joins those that overlap.
-pub(crate) fn joined(mut spans: Vec<Span>) -> Vec<Span> {
+pub fn joined(mut spans: Vec<Span>) -> Vec<Span> {
     spans.sort_unstable();
     let mut joined: Vec<Span> = Vec::with_capacity(spans.len());
     for span in spans {
@@ -37,10 +41,13 @@ pub(crate) fn joined(mut spans: Vec<Span>) -> Vec<Span> {
 
 /// A row of the store.
 #[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) row: Row,
-    pub(crate) values: Vec<Value>,
-    pub(crate) flags: Vec<Flag>,
+pub struct Stored {
+    /// Time, acceptance, positions, version, label.
+    pub row: Row,
+    /// A value per property.
+    pub values: Vec<Value>,
+    /// A flag per property.
+    pub flags: Vec<Flag>,
 }
 
 impl Stored {
@@ -48,33 +55,38 @@ impl Stored {
         Self { row: row.row, values: row.values.to_vec(), flags: row.flags.to_vec() }
     }
 
-    pub(crate) fn time(&self) -> Timestamp {
+    /// Its phenomenon time.
+    pub fn time(&self) -> Timestamp {
         self.row.phenomenon_time
     }
 }
 
 /// Rows of a sensor in the order of their times.
 #[derive(Debug, Default)]
-pub(crate) struct Slice {
-    pub(crate) rows: Vec<Stored>,
+pub struct Slice {
+    /// Its rows.
+    pub rows: Vec<Stored>,
     /// The first row whose flags may be others now.
-    pub(crate) first: usize,
+    pub first: usize,
     /// Behind the last one.
-    pub(crate) end: usize,
+    pub end: usize,
     /// Whether its last row is the sensor's newest.
-    pub(crate) is_newest: bool,
+    pub is_newest: bool,
     /// How many of the spans it covers.
-    pub(crate) covered: usize,
+    pub covered: usize,
     /// What is left of the last of them, where the slice was cut.
-    pub(crate) rest: Option<Span>,
+    pub rest: Option<Span>,
 }
 
 /// Where slices are read from.
 #[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
-    pub(crate) store: &'a dyn Store,
-    pub(crate) sensor_type: &'a SensorTypeId,
-    pub(crate) sensor_id: &'a SensorId,
+pub struct Source<'a> {
+    /// Where readings are stored.
+    pub store: &'a dyn Store,
+    /// The kind of sensor.
+    pub sensor_type: &'a SensorTypeId,
+    /// The sensor.
+    pub sensor_id: &'a SensorId,
 }
 
 impl Source<'_> {
@@ -109,14 +121,20 @@ impl Source<'_> {
     }
 
     /// The slice that covers the first of `spans`, and as many more as lie in its reach.
-    pub(crate) async fn slice(&self, spans: &[Span], reach: Reach) -> Result<Slice, PortError> {
+    ///
+    /// # Errors
+    /// Those of the store's scans.
+    pub async fn slice(&self, spans: &[Span], reach: Reach) -> Result<Slice, PortError> {
         let Some(Span { from, mut to }) = spans.first().copied() else { return Ok(Slice::default()) };
         let rows = self.before(from, reach).await?;
         let first = rows.len() - usize::from(reach.successor && !rows.is_empty());
         let mut slice = Slice { first, rows, covered: 1, ..Slice::default() };
         let mut behind = 0;
         let mut scan = self.scan(TimeRange { from, to: Timestamp::MAX }, Order::Ascending).await?;
-        while let Some(chunk) = scan.next(CHUNK_ROWS.min(reach.readings as usize + 64)).await? {
+        // Most spans are short: what is read grows with what it turns out to be.
+        let mut chunk_rows = CHUNK_ROWS.min(reach.readings as usize + 64);
+        while let Some(chunk) = scan.next(chunk_rows).await? {
+            chunk_rows = CHUNK_ROWS_MAX.min(2 * chunk_rows);
             for row in chunk.rows.iter() {
                 let time = row.row.phenomenon_time;
                 while let Some(next) = spans.get(slice.covered).filter(|next| next.from <= time) {
@@ -153,11 +171,14 @@ impl Source<'_> {
 
 /// What the neighbours of a sensor said near the rows of a slice.
 #[derive(Debug, Default)]
-pub(crate) struct Neighbours(HashMap<SensorId, (Vec<Timestamp>, Vec<Vec<Value>>)>);
+pub struct Neighbours(HashMap<SensorId, (Vec<Timestamp>, Vec<Vec<Value>>)>);
 
 impl Neighbours {
     /// Reads what the neighbours of the slice's sensor said while it lasts.
-    pub(crate) async fn read(source: Source<'_>, kind: &Kind, slice: &Slice) -> Result<Self, PortError> {
+    ///
+    /// # Errors
+    /// Those of the store's scans.
+    pub async fn read(source: Source<'_>, kind: &Kind, slice: &Slice) -> Result<Self, PortError> {
         let mut said = HashMap::new();
         let (Some(first), Some(last)) = (slice.rows.first(), slice.rows.last()) else { return Ok(Self(said)) };
         let within = kind.reach.neighbours.unwrap_or_default();
@@ -197,7 +218,7 @@ impl Neighbours {
 
 impl Slice {
     /// The flags of each row that may have others now, by the version of the row, and what is to be remembered of the newest row.
-    pub(crate) fn judge(
+    pub fn judge(
         &self,
         kind: &Kind,
         sensor_id: &SensorId,

@@ -1,4 +1,4 @@
-//! All versions of one sensor type, as quality control needs them.
+//! All versions of one sensor type with their tests: a reading is judged by the one it was stamped with.
 
 use std::sync::Arc;
 
@@ -9,12 +9,13 @@ use registry::Registry;
 
 /// A sensor type with every version of it, of which a reading is judged by the one it was stamped with.
 #[derive(Debug, Clone)]
-pub(crate) struct Kind {
-    pub(crate) newest: Arc<SensorType>,
+pub struct Kind {
+    /// The newest version.
+    pub newest: Arc<SensorType>,
     /// By version, from 1; a version that the registry does not have is `None`.
     versions: Arc<[Option<Version>]>,
     /// What the tests of any version reach.
-    pub(crate) reach: Reach,
+    pub reach: Reach,
     is_plain: bool,
 }
 
@@ -27,7 +28,7 @@ struct Version {
 
 impl Kind {
     /// The type as the registry has it now; `None` where it has not.
-    pub(crate) fn find(registry: &Registry, id: &str) -> Option<Self> {
+    pub fn find(registry: &Registry, id: &str) -> Option<Self> {
         let newest = registry.sensor_type(id)?;
         let of = |sensor_type: Arc<SensorType>| Version { checks: Checks::new(&sensor_type.definition), sensor_type };
         let versions = (1..=newest.version).map(|version| registry.sensor_type_version(id, version).map(of));
@@ -43,29 +44,29 @@ impl Kind {
     }
 
     /// The version that judges what is stamped with `version`: the newest where nothing is stamped.
-    pub(crate) fn judging(&self, version: Option<TypeVersion>) -> Option<&Arc<SensorType>> {
+    pub fn judging(&self, version: Option<TypeVersion>) -> Option<&Arc<SensorType>> {
         let Some(version) = version else { return Some(&self.newest) };
         self.version(version).map(|version| &version.sensor_type)
     }
 
     /// By which flags a version labels a reading.
-    pub(crate) fn label_rule(&self, version: TypeVersion) -> LabelRule {
+    pub fn label_rule(&self, version: TypeVersion) -> LabelRule {
         self.judging(Some(version)).unwrap_or(&self.newest).definition.anomaly_flags
     }
 
     /// The tests of a version. A row is only ever made by a version that was known: the newest stands in for one that has gone since.
-    pub(crate) fn checks(&self, version: TypeVersion) -> &Checks {
+    pub fn checks(&self, version: TypeVersion) -> &Checks {
         let known = self.version(version).or_else(|| self.versions.iter().rev().flatten().next());
         &known.expect("the newest version is there").checks
     }
 
     /// Says whether no version has another test than gross range: a flag follows from its value alone.
-    pub(crate) fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         self.is_plain
     }
 
     /// The sensors that are compared with this one by any version, each once.
-    pub(crate) fn neighbours_of(&self, sensor_id: &SensorId) -> Vec<&SensorId> {
+    pub fn neighbours_of(&self, sensor_id: &SensorId) -> Vec<&SensorId> {
         let lists = self.versions.iter().flatten().flat_map(|version| version.checks.neighbours());
         let lists = lists.filter(|(_, sensors, _)| sensors.contains(sensor_id));
         let mut others: Vec<_> =
@@ -76,7 +77,7 @@ impl Kind {
     }
 
     /// Says whether it is the type that `other` is, at the same version.
-    pub(crate) fn is_same_version(&self, other: &SensorType) -> bool {
+    pub fn is_same_version(&self, other: &SensorType) -> bool {
         (self.newest.number, self.newest.version) == (other.number, other.version)
     }
 }
