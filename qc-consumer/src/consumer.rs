@@ -1,4 +1,5 @@
-//! The loop of quality control: poll, judge, write, append dead letters, commit.
+//! The loop of quality control: poll, judge, write, append dead letters, commit. While one batch is written the next is polled, so that store and
+//! log work at the same time.
 //!
 //! **Invariant:** the commit comes last. A crash before it brings the same records again, which then change nothing; nothing is
 //! committed that the store or the dead letters do not hold.
@@ -11,7 +12,7 @@ use std::{
 
 use domain::{Partition, Position, SensorId, Topic};
 use judge::Kind;
-use ports::{Committed, Consumer, Content, Delivery, ErrorKind, Log, PortError, TopicKind};
+use ports::{Committed, Consumer, Content, Delivery, ErrorKind, Log, PortError, TopicKind, Totals};
 use registry::Registry;
 use tokio::sync::watch;
 
@@ -39,6 +40,8 @@ pub(crate) struct Worker<'a> {
     changes: watch::Receiver<u64>,
     /// The types that the store is prepared for.
     kinds: HashMap<Topic, Kind>,
+    /// What was polled while something else was written.
+    ahead: Option<Result<Vec<Delivery>, PortError>>,
 }
 
 impl<'a> Worker<'a> {
@@ -56,7 +59,7 @@ impl<'a> Worker<'a> {
         let changes = ports.registry.changes();
         let effects =
             Effects { ports, metrics, retry: retry.clone(), tails: Tails::default(), pending: Pending::default() };
-        let mut worker = Self { ports, config, effects, retry, consumer, changes, kinds: HashMap::new() };
+        let mut worker = Self { ports, config, effects, retry, consumer, changes, kinds: HashMap::new(), ahead: None };
         worker.subscribe().await?;
         Ok(worker)
     }
@@ -86,7 +89,10 @@ impl<'a> Worker<'a> {
         if self.changes.has_changed().unwrap_or(false) {
             self.subscribe().await?;
         }
-        let polled = self.consumer.poll(self.config.records_max, self.config.poll_wait).await;
+        let polled = match self.ahead.take() {
+            Some(polled) => polled,
+            None => self.consumer.poll(self.config.records_max, self.config.poll_wait).await,
+        };
         let deliveries = match polled {
             Ok(deliveries) => deliveries,
             Err(error) if error.is_transient() => {
@@ -127,6 +133,7 @@ impl<'a> Worker<'a> {
     /// After a partition or topic was lost: subscribes anew and goes back to what is committed.
     async fn start_over(&mut self) -> Result<(), Failure> {
         self.retry.pause(self.retry.backoff.first).await?;
+        self.ahead = None;
         self.kinds.clear();
         self.effects.tails.clear();
         self.effects.pending = Pending::default();
@@ -201,12 +208,37 @@ impl<'a> Worker<'a> {
             let of_type = (kind.newest.number, kind.newest.width());
             self.effects.tails.resume(topic, of_type, (partition, committed.position));
         }
-        let totals = self.effects.carry_out(topic, partition, &kind, plan).await?;
+        let totals = self.carry_out_and_poll((topic, partition), &kind, plan).await?;
+        let has_moved = self.consumer.committed(topic, partition) != committed;
+        let comes_again = |delivery: &Delivery| {
+            (&delivery.topic, delivery.partition) == (topic, partition) && delivery.first_position < next
+        };
+        if has_moved || self.ahead.iter().flatten().flatten().any(comes_again) {
+            let message = format!("partition `{partition}` of topic `{topic}` was taken away meanwhile");
+            return Err(Failure::Port(PortError::new(ErrorKind::Conflict, message)));
+        }
         let committed = Committed { partition, position: next, totals: committed.totals + totals };
         self.commit(topic, committed).await?;
         self.effects.tails.committed(topic, partition, next);
         self.effects.metrics.progress().committed(topic, committed);
         Ok(())
+    }
+
+    /// Does what is planned, and polls what is processed next unless that was done before.
+    async fn carry_out_and_poll(
+        &mut self,
+        (topic, partition): (&Topic, Partition),
+        kind: &Kind,
+        plan: Plan,
+    ) -> Result<Totals, Failure> {
+        let carry_out = self.effects.carry_out(topic, partition, kind, plan);
+        if self.ahead.is_some() {
+            return carry_out.await;
+        }
+        let (totals, polled) = tokio::join!(carry_out, self.consumer.poll(self.config.records_max, Duration::ZERO));
+        let is_nothing = polled.as_ref().is_ok_and(Vec::is_empty);
+        self.ahead = (!is_nothing).then_some(polled);
+        totals
     }
 
     fn plan(

@@ -61,7 +61,7 @@ pub struct Ports {
 /// How quality control works.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// About the most records in one poll, and in one write to the store.
+    /// About the most records in one poll, and in one write to the store; while they are written, as many more may be polled.
     pub records_max: usize,
     /// How long a poll waits for records: also how soon a new sensor type flows and a stop is noticed.
     pub poll_wait: Duration,

@@ -243,7 +243,8 @@ pub trait Consumer: Send {
     async fn subscribe(&mut self, topics: &[Topic]) -> Result<(), PortError>;
 
     /// The next records of any one of its partitions, up to about `records_max` (a batch is not cut); waits up to `wait` where
-    /// there are none, then answers with none. Partitions take turns.
+    /// there are none, then answers with none. Partitions take turns. What was polled before need not be committed yet; its partition may be
+    /// taken away, and even come back from another member, while this waits.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.

@@ -1,7 +1,6 @@
 //! A member of a consumer group.
 //!
-//! **Invariant:** partitions change hands only while the member is polled, subscribed, or waits for a partition to commit on: never
-//! between a poll and the commit of what it answered. A commit is sent only for a partition that is held, because Kafka would take
+//! **Invariant:** partitions change hands only while the member is polled, subscribed, or waits for a partition to commit on. A commit is sent only for a partition that is held, because Kafka would take
 //! it from any member of the group.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
