@@ -137,14 +137,14 @@ impl Elasticsearch {
         raw.prepare(&sensor_type(id)).await.expect("a template");
         let mut bulks = Vec::new();
         let mut after: Option<Value> = None;
-        self.ask("POST", &format!("/{HUB}readings-{id}-*/_refresh"), "").await;
+        self.ask("POST", &format!("/{HUB}readings-{id}.*/_refresh"), "").await;
         let mut indices = std::collections::BTreeSet::new();
         loop {
             let mut query = json!({"size": DOCUMENTS, "sort": ["phenomenon_time", "sensor_id"]});
             if let Some(after) = &after {
                 query["search_after"] = after.clone();
             }
-            let request = self.http.post(format!("{}/{HUB}readings-{id}-*/_search", self.url)).json(&query);
+            let request = self.http.post(format!("{}/{HUB}readings-{id}.*/_search", self.url)).json(&query);
             let page: Value = request.send().await.expect("an answer").json().await.expect("JSON");
             let hits = page["hits"]["hits"].as_array().expect("hits");
             let Some(last) = hits.last() else { break };

@@ -201,7 +201,7 @@ impl Numbered<'_> {
     async fn buckets(&self, times: TimeRange) -> Result<Vec<Bucket>, PortError> {
         let sensor_ids: Option<Vec<SensorId>> = Some(vec![self.query.sensor_id.clone()]);
         let query = ReadingQuery { sensor_ids, times, label: self.query.label, ..ReadingQuery::default() };
-        let mut scan = ElasticScan::open(self.client, Arc::clone(self.known), &query, self.settings).await?;
+        let mut scan = ElasticScan::open(self.client, Arc::clone(self.known), &query, self.settings);
         let mut buckets = Vec::new();
         let mut running: Option<Running> = None;
         while let Some(chunk) = scan.next(ROWS_AT_ONCE).await? {

@@ -127,7 +127,7 @@ impl Store for ElasticStore {
 
     async fn scan(&self, sensor_type: &SensorTypeId, query: &ReadingQuery) -> Result<Box<dyn Scan>, PortError> {
         let known = self.fresh(sensor_type).await?;
-        Ok(Box::new(ElasticScan::open(&self.client, known, query, &self.settings).await?))
+        Ok(Box::new(ElasticScan::open(&self.client, known, query, &self.settings)))
     }
 
     async fn latest(&self, sensor_type: &SensorTypeId) -> Result<Judged, PortError> {

@@ -1,4 +1,5 @@
-//! Scanning: pages of rows in canonical order, in a point in time.
+//! Scanning: pages of rows in canonical order, from the second on in a point in time. Most scans are done with the first, which so takes one
+//! request, not three.
 //!
 //! **Invariant:** a page begins behind the last row of the one before it by the canonical order alone, so that a scan can go on in another
 //! point in time when the servers have lost the first.
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::{
-    client::{Client, FaultKind},
+    client::{Answer, Client, Fault, FaultKind},
     hits::{self, Wanted},
     search::{self, PointInTime},
     settings::Settings,
@@ -50,7 +51,8 @@ type Turned = (Pages, Vec<SensorRows>);
 struct Pages {
     client: Client,
     known: Arc<Known>,
-    point_in_time: PointInTime,
+    /// Opened for the second search.
+    point_in_time: Option<PointInTime>,
     keep_alive: Duration,
     query: ReadingQuery,
     /// Sensors still to come, in order, by search; `None` for all.
@@ -61,19 +63,14 @@ struct Pages {
     page_rows_max: usize,
     /// How many pages were fetched.
     turned: u32,
+    has_searched: bool,
     done: bool,
 }
 
 impl ElasticScan {
     /// Opens a scan; what was written before has been refreshed.
-    pub(crate) async fn open(
-        client: &Client,
-        known: Arc<Known>,
-        query: &ReadingQuery,
-        settings: &Settings,
-    ) -> Result<Self, PortError> {
+    pub(crate) fn open(client: &Client, known: Arc<Known>, query: &ReadingQuery, settings: &Settings) -> Self {
         let keep_alive = settings.scan_keep_alive;
-        let point_in_time = PointInTime::open(client, &known.pattern(), keep_alive).await?;
         let width = known.width();
         let fitting = settings.page_size_max / (ROW_SIZE + VALUE_SIZE * width);
         let page_rows_max = fitting.clamp(1, settings.page_rows_max.max(1));
@@ -81,7 +78,7 @@ impl ElasticScan {
         let pages = Pages {
             client: client.clone(),
             known,
-            point_in_time,
+            point_in_time: None,
             keep_alive,
             query: query.clone(),
             sensors,
@@ -89,9 +86,10 @@ impl ElasticScan {
             page_rows: 0,
             page_rows_max,
             turned: 0,
+            has_searched: false,
             done: query.times.from >= query.times.to || query.accepted.from >= query.accepted.to,
         };
-        Ok(Self { pages: Some(pages), ahead: None, fetched: VecDeque::new(), answered: 0, is_over: false })
+        Self { pages: Some(pages), ahead: None, fetched: VecDeque::new(), answered: 0, is_over: false }
     }
 
     /// Gets the next page; from the second on, the one behind it is fetched ahead.
@@ -182,18 +180,11 @@ impl Pages {
     }
 
     async fn search(&mut self) -> Result<Vec<SensorRows>, PortError> {
-        let body = self.body();
-        let answer = match self.point_in_time.search(body.clone()).await {
-            Err(fault) if fault.kind == FaultKind::Missing => {
-                // Nobody asked for too long, or an index is gone.
-                self.point_in_time = PointInTime::open(&self.client, &self.known.pattern(), self.keep_alive).await?;
-                self.point_in_time.search(body).await
-            }
-            answer => answer,
-        };
-        let answer = answer.map_err(|fault| fault.while_doing(DOING))?;
+        let answer = self.ask(self.body()).await?;
         let found = hits::read_search(&answer.body, &self.known.documents, Wanted::Documents)?;
-        self.point_in_time.renew(found.point_in_time);
+        if let Some(point_in_time) = &mut self.point_in_time {
+            point_in_time.renew(found.point_in_time);
+        }
         let mut rows: Vec<SensorRows> = Vec::new();
         for hit in found.hits {
             let document = hit.document.ok_or_else(|| hits::without_source(&hit.id))?;
@@ -207,6 +198,23 @@ impl Pages {
             }
         }
         Ok(rows)
+    }
+
+    async fn ask(&mut self, body: Value) -> Result<Answer, PortError> {
+        let pattern = self.known.pattern();
+        let failed = |fault: Fault| fault.while_doing(DOING);
+        if !std::mem::replace(&mut self.has_searched, true) {
+            return search::search(&self.client, &pattern, "", &body).await.map_err(failed);
+        }
+        if let Some(point_in_time) = &self.point_in_time {
+            match point_in_time.search(body.clone()).await {
+                // Nobody asked for too long, or an index is gone.
+                Err(fault) if fault.kind == FaultKind::Missing => {}
+                answer => return answer.map_err(failed),
+            }
+        }
+        let point_in_time = PointInTime::open(&self.client, &pattern, self.keep_alive).await?;
+        self.point_in_time.insert(point_in_time).search(body).await.map_err(failed)
     }
 
     fn body(&self) -> Value {

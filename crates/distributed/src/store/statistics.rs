@@ -111,7 +111,7 @@ pub(crate) async fn latest(client: &Client, known: &Arc<Known>, settings: &Setti
             // It was deleted meanwhile; the sensor may have others.
             let sensor_ids = Some(vec![summary.sensor_id.clone()]);
             let query = ReadingQuery { sensor_ids, order: Order::Descending, ..ReadingQuery::default() };
-            let mut scan = ElasticScan::open(client, Arc::clone(known), &query, settings).await?;
+            let mut scan = ElasticScan::open(client, Arc::clone(known), &query, settings);
             if let Some(newest) = scan.next(1).await? {
                 latest.rows.push(newest.rows.get(0));
                 latest.sensor_ids.push(newest.sensor_id);
