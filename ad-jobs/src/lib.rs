@@ -4,4 +4,6 @@
 
 pub mod csv_series;
 pub mod detect_file;
+pub mod judge;
 pub mod nab;
+pub mod window;

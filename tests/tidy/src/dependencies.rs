@@ -21,6 +21,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ingest-api", &["domain", "ports", "registry"]),
     ("qc-consumer", &["domain", "checks", "ports", "registry"]),
     ("ad-jobs", &["domain", "detect"]),
+    ("qc-consumer", &["domain", "ports", "registry"]),
+    ("ad-jobs", &["domain", "detect", "ports"]),
     ("feeder", &[]),
     (
         "iot-hub",

@@ -1,0 +1,182 @@
+//! Windows over the ports in memory: a borehole's day arrives hour by hour, or a month at once.
+
+use std::{sync::Arc, time::Duration};
+
+use ad_jobs::{
+    judge::Settings,
+    window::{Bounds, Ports, Share, Task, scan},
+};
+use domain::{
+    Anomaly, AnomalyKind, Flag, GrossRange, Judged, ObservedProperty, Position, PropertyId, Row, RowRef, Rows, Run,
+    RunState, SensorId, SensorType, SensorTypeDraft, SensorTypeId, Span, Timestamp, TypeVersion, Value,
+};
+use ports::{
+    AnomalyQuery, Judge, ManualClock, TimeRange,
+    memory::{MemoryFindings, MemoryStore},
+};
+
+const HOUR_MICROS: i64 = 3_600_000_000;
+const ALL: Share = Share { number: 0, count: 1 };
+
+/// Flags below 5 as failed, as the built-in type does.
+struct AtLeastFive;
+
+impl Judge for AtLeastFive {
+    fn judge(&self, _: TypeVersion, values: &[Value]) -> Vec<Flag> {
+        let flag = |value: &Value| match value.as_number() {
+            Some(number) if number < 5.0 => Flag::Fail,
+            Some(_) => Flag::Good,
+            None => Flag::Missing,
+        };
+        values.iter().map(flag).collect()
+    }
+}
+
+fn sensor_type() -> SensorType {
+    let property = ObservedProperty {
+        id: PropertyId::parse("sec").expect("an id"),
+        name: String::new(),
+        unit: "uS/cm".to_owned(),
+        gross_range: Some(GrossRange { fail: Span(5.0, 100_000.0), suspect: None }),
+        required: true,
+        resolution: Some(1.0),
+    };
+    let definition = SensorTypeDraft {
+        name: String::new(),
+        description: String::new(),
+        sampling_interval: Duration::from_secs(3600),
+        retention: None,
+        properties: vec![property],
+        csv: None,
+    };
+    SensorType::first(SensorTypeId::parse("emb").expect("an id"), 1, definition).expect("it is valid")
+}
+
+struct Hub {
+    ports: Ports,
+    sensor_type: SensorType,
+    clock: Arc<ManualClock>,
+    position: u64,
+}
+
+impl Hub {
+    async fn new() -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let ports = Ports {
+            store: Arc::new(MemoryStore::new()),
+            findings: Arc::new(MemoryFindings::new()),
+            clock: Arc::clone(&clock) as _,
+        };
+        Self { ports, sensor_type: sensor_type(), clock, position: 0 }
+    }
+
+    /// Stores a sensor's value of an hour, accepted in an hour.
+    async fn store(&mut self, sensor: &str, hour: i64, value: f64, accepted_hour: i64) {
+        self.ports.store.prepare(&self.sensor_type).await.expect("room for the type");
+        let position = Position(self.position);
+        self.position += 1;
+        let values = [Value::number(value).expect("finite")];
+        let row = Row {
+            phenomenon_time: Timestamp::from_micros(hour * HOUR_MICROS),
+            accepted_at: Timestamp::from_micros(accepted_hour * HOUR_MICROS),
+            position,
+            first_position: position,
+            type_version: 1,
+        };
+        let mut rows = Rows::new(1);
+        rows.push(RowRef { row, values: &values, flags: &AtLeastFive.judge(1, &values) });
+        let judged = Judged { sensor_ids: vec![SensorId::parse(sensor).expect("an id")], rows };
+        self.ports.store.write(&self.sensor_type.id, &judged, &AtLeastFive).await.expect("written");
+    }
+
+    /// Scans what was accepted in the hours.
+    async fn scan(&self, from_hour: i64, to_hour: i64, share: Share) -> Option<Run> {
+        let at = |hour: i64| Timestamp::from_micros(hour * HOUR_MICROS);
+        self.clock.set(at(to_hour));
+        let window = TimeRange { from: at(from_hour), to: at(to_hour) };
+        let task = Task { sensor_type: &self.sensor_type, share, window, settings: &Settings::default() };
+        scan(&self.ports, &Bounds::default(), task).await.expect("scanned")
+    }
+
+    async fn anomalies(&self) -> Vec<Anomaly> {
+        self.ports.findings.anomalies(&AnomalyQuery::all(1_000)).await.expect("answered")
+    }
+}
+
+/// A quiet borehole with a spike at hour 100 and an outage from 110 to 119.
+fn value(hour: i64) -> f64 {
+    match hour {
+        100 => 904.0,
+        110..120 => 0.0,
+        _ => 844.0 + f64::from(u8::from(hour % 7 == 0)),
+    }
+}
+
+fn found(anomalies: &[Anomaly]) -> Vec<(AnomalyKind, i64, Option<i64>)> {
+    let hour = |time: Timestamp| time.as_micros() / HOUR_MICROS;
+    anomalies.iter().map(|a| (a.kind, hour(a.phenomenon_time), a.until.map(hour))).collect()
+}
+
+const EXPECTED: [(AnomalyKind, i64, Option<i64>); 2] =
+    [(AnomalyKind::Point, 100, None), (AnomalyKind::Outage, 110, Some(120))];
+
+#[tokio::test]
+async fn what_arrives_hour_by_hour_is_found_as_it_arrives() {
+    let mut hub = Hub::new().await;
+    for hour in 0..140 {
+        hub.store("emb3", hour, value(hour), hour).await;
+        let run = hub.scan(hour, hour + 1, ALL).await.expect("something arrived");
+        assert_eq!((run.state, run.datastreams_done, run.points), (RunState::Done, 1, 1));
+        assert_eq!(run.failures.values().sum::<u64>(), u64::from(hour < 72), "hour {hour}");
+        assert_eq!(run.anomalies, u64::from([100, 110, 120].contains(&hour)), "hour {hour}");
+    }
+    let anomalies = hub.anomalies().await;
+    assert_eq!(found(&anomalies), EXPECTED);
+    assert_eq!((anomalies[0].value, anomalies[0].expected), (Some(904.0), Some(844.0)));
+    let run = hub.ports.findings.run(&anomalies[0].run).await.expect("answered").expect("it is stored");
+    assert_eq!(run.from, Timestamp::from_micros(100 * HOUR_MICROS));
+}
+
+#[tokio::test]
+async fn history_that_arrives_at_once_is_scanned_whole_and_again_changes_nothing() {
+    let mut hub = Hub::new().await;
+    for hour in (0..1_500).rev() {
+        hub.store("emb3", hour, value(hour), 2_000).await;
+    }
+    let run = hub.scan(2_000, 2_001, ALL).await.expect("something arrived");
+    assert_eq!(run.points, 1_500);
+    let first = hub.anomalies().await;
+    assert_eq!(found(&first), EXPECTED);
+    let again = hub.scan(2_000, 2_001, ALL).await.expect("something arrived");
+    assert_eq!(again.id, run.id);
+    assert_eq!(hub.anomalies().await, first);
+}
+
+#[tokio::test]
+async fn a_late_reading_gets_its_time_scanned_again() {
+    let mut hub = Hub::new().await;
+    for hour in (0..140).filter(|hour| *hour != 100) {
+        hub.store("emb3", hour, value(hour), hour).await;
+    }
+    hub.scan(0, 140, ALL).await.expect("something arrived");
+    assert_eq!(found(&hub.anomalies().await), EXPECTED[1..]);
+    hub.store("emb3", 100, value(100), 150).await;
+    assert_eq!(hub.scan(140, 150, ALL).await, None);
+    let run = hub.scan(150, 151, ALL).await.expect("something arrived");
+    assert_eq!((run.points, run.anomalies), (1, 1));
+    assert_eq!(found(&hub.anomalies().await), EXPECTED);
+}
+
+#[tokio::test]
+async fn shares_have_each_sensor_once() {
+    let mut hub = Hub::new().await;
+    for number in 0..40 {
+        hub.store(&format!("sensor-{number}"), 1, 844.0, 1).await;
+    }
+    let mut datastreams = 0;
+    for number in 0..4 {
+        let run = hub.scan(1, 2, Share { number, count: 4 }).await.expect("each share has some");
+        datastreams += run.datastreams_done;
+    }
+    assert_eq!(datastreams, 40);
+}
