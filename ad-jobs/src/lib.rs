@@ -6,4 +6,5 @@ pub mod csv_series;
 pub mod detect_file;
 pub mod judge;
 pub mod nab;
+pub mod schedule;
 pub mod window;

@@ -1,56 +1,21 @@
 //! Windows over the ports in memory: a borehole's day arrives hour by hour, or a month at once.
 
-use std::{sync::Arc, time::Duration};
+mod support;
+
+use std::sync::Arc;
 
 use ad_jobs::{
     judge::Settings,
     window::{Bounds, Ports, Share, Task, scan},
 };
-use domain::{
-    Anomaly, AnomalyKind, Flag, GrossRange, Judged, ObservedProperty, Position, PropertyId, Row, RowRef, Rows, Run,
-    RunState, SensorId, SensorType, SensorTypeDraft, SensorTypeId, Span, Timestamp, TypeVersion, Value,
-};
+use domain::{Anomaly, AnomalyKind, Run, RunState, SensorType, Timestamp};
 use ports::{
-    AnomalyQuery, Judge, ManualClock, TimeRange,
+    AnomalyQuery, ManualClock, TimeRange,
     memory::{MemoryFindings, MemoryStore},
 };
+use support::{HOUR_MICROS, Stored, sensor_type, store};
 
-const HOUR_MICROS: i64 = 3_600_000_000;
 const ALL: Share = Share { number: 0, count: 1 };
-
-/// Flags below 5 as failed, as the built-in type does.
-struct AtLeastFive;
-
-impl Judge for AtLeastFive {
-    fn judge(&self, _: TypeVersion, values: &[Value]) -> Vec<Flag> {
-        let flag = |value: &Value| match value.as_number() {
-            Some(number) if number < 5.0 => Flag::Fail,
-            Some(_) => Flag::Good,
-            None => Flag::Missing,
-        };
-        values.iter().map(flag).collect()
-    }
-}
-
-fn sensor_type() -> SensorType {
-    let property = ObservedProperty {
-        id: PropertyId::parse("sec").expect("an id"),
-        name: String::new(),
-        unit: "uS/cm".to_owned(),
-        gross_range: Some(GrossRange { fail: Span(5.0, 100_000.0), suspect: None }),
-        required: true,
-        resolution: Some(1.0),
-    };
-    let definition = SensorTypeDraft {
-        name: String::new(),
-        description: String::new(),
-        sampling_interval: Duration::from_secs(3600),
-        retention: None,
-        properties: vec![property],
-        csv: None,
-    };
-    SensorType::first(SensorTypeId::parse("emb").expect("an id"), 1, definition).expect("it is valid")
-}
 
 struct Hub {
     ports: Ports,
@@ -72,21 +37,10 @@ impl Hub {
 
     /// Stores a sensor's value of an hour, accepted in an hour.
     async fn store(&mut self, sensor: &str, hour: i64, value: f64, accepted_hour: i64) {
-        self.ports.store.prepare(&self.sensor_type).await.expect("room for the type");
-        let position = Position(self.position);
+        let accepted_at = Timestamp::from_micros(accepted_hour * HOUR_MICROS);
+        let reading = Stored { sensor, hour, value, accepted_at, position: self.position };
         self.position += 1;
-        let values = [Value::number(value).expect("finite")];
-        let row = Row {
-            phenomenon_time: Timestamp::from_micros(hour * HOUR_MICROS),
-            accepted_at: Timestamp::from_micros(accepted_hour * HOUR_MICROS),
-            position,
-            first_position: position,
-            type_version: 1,
-        };
-        let mut rows = Rows::new(1);
-        rows.push(RowRef { row, values: &values, flags: &AtLeastFive.judge(1, &values) });
-        let judged = Judged { sensor_ids: vec![SensorId::parse(sensor).expect("an id")], rows };
-        self.ports.store.write(&self.sensor_type.id, &judged, &AtLeastFive).await.expect("written");
+        store(&*self.ports.store, reading).await;
     }
 
     /// Scans what was accepted in the hours.

@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("qc-consumer", &["domain", "checks", "ports", "registry"]),
     ("ad-jobs", &["domain", "detect"]),
     ("qc-consumer", &["domain", "ports", "registry"]),
-    ("ad-jobs", &["domain", "detect", "ports"]),
+    ("ad-jobs", &["domain", "detect", "ports", "registry"]),
     ("feeder", &[]),
     (
         "iot-hub",
