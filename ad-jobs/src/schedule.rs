@@ -162,7 +162,10 @@ impl Schedule {
         stop: &watch::Receiver<bool>,
     ) -> Result<(), PortError> {
         while !*stop.borrow() {
-            let from = lease.done.unwrap_or_else(|| self.first_window());
+            let from = match lease.done {
+                Some(done) => done,
+                None => self.begin(lease).await?,
+            };
             let window = TimeRange { from, to: from.saturating_add(self.config.every) };
             let due = window.to.saturating_add(self.config.grace);
             self.due.insert(lease.share.clone(), due);
@@ -185,11 +188,15 @@ impl Schedule {
         Ok(())
     }
 
-    /// The start of the window that ended last.
-    fn first_window(&self) -> Timestamp {
+    /// Begins a share that was never worked on with the window that ended last, and keeps that: however long it has to wait, none is left
+    /// out.
+    async fn begin(&self, lease: &mut Lease) -> Result<Timestamp, PortError> {
         let every = i64::try_from(self.config.every.as_micros()).unwrap_or(i64::MAX).max(1);
         let now = self.ports.clock.now().as_micros();
-        Timestamp::from_micros((now - now.rem_euclid(every)).saturating_sub(every))
+        let start = Timestamp::from_micros((now - now.rem_euclid(every)).saturating_sub(every));
+        self.ports.findings.complete(lease, start).await?;
+        lease.done = Some(start);
+        Ok(start)
     }
 
     /// Says whether all that was accepted before a time, which is over, is in the store.

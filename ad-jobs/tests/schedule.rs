@@ -113,9 +113,14 @@ async fn a_window_waits_until_what_was_accepted_in_it_is_stored() {
     readings.push(SensorId::parse("emb3").expect("an id"), hub.clock.now(), &[Value::number(844.0).expect("finite")]);
     hub.ports.log.append(&topic, Batch::Readings { type_version: 1, readings }).await.expect("appended");
     hub.store(1).await;
-    hub.set(30);
+    hub.set(300);
     round(&mut process).await;
     assert_eq!(hub.windows().await, [0; 0]);
+    // However long it waits, it is not left out.
+    let until = hub.clock.now().saturating_add(Duration::from_secs(600));
+    let claim = Claim { share: "emb/0-of-1".to_owned(), owner: "me".to_owned(), now: hub.clock.now(), until };
+    let lease = hub.ports.findings.claim(&claim).await.expect("answered").expect("it was given back");
+    assert!(lease.done.expect("it has begun") <= Timestamp::from_micros(START * HOUR_MICROS));
 }
 
 #[tokio::test]
