@@ -20,8 +20,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &["domain", "ports"]),
     ("ingest-api", &["domain", "ports", "registry"]),
     ("qc-consumer", &["domain", "checks", "ports", "registry"]),
-    ("ad-jobs", &["domain", "detect"]),
-    ("qc-consumer", &["domain", "ports", "registry"]),
     ("ad-jobs", &["domain", "detect", "ports", "registry"]),
     ("feeder", &[]),
     (
