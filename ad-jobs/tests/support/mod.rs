@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    Flag, GrossRange, Judged, ObservedProperty, Position, PropertyId, Row, RowRef, Rows, SensorId, SensorType,
-    SensorTypeDraft, SensorTypeId, Span, Timestamp, TypeVersion, Value,
+    Flag, GrossRange, Judged, ObservedProperty, Position, PropertyId, QualityControl, Row, RowRef, Rows, SensorId,
+    SensorType, SensorTypeDraft, SensorTypeId, Span, Timestamp, TypeVersion, Value,
 };
 use ports::{Judge, Store};
 
@@ -34,6 +34,7 @@ pub fn definition() -> SensorTypeDraft {
         gross_range: Some(GrossRange { fail: Span(5.0, 100_000.0), suspect: None }),
         required: true,
         resolution: Some(1.0),
+        qc: QualityControl::default(),
     };
     SensorTypeDraft {
         name: String::new(),

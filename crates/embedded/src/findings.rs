@@ -2,16 +2,19 @@
 //!
 //! **Invariant:** a change is synced before it is answered. One writer at a time reads what is there and commits one batch.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use domain::{Anomaly, AnomalyId, Run, RunId, Timestamp};
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 use ports::{
-    AnomalyQuery, Claim, ErrorKind, Findings, Lease, PortError, Recorded, RunQuery,
+    AnomalyQuery, Claim, Effect, ErrorKind, Findings, Lease, PortError, Recorded, RunQuery,
     leases::{self, Share},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -101,7 +104,7 @@ impl Inner {
 
     fn record(&self, batch: &mut OwnedWriteBatch, anomalies: &[Anomaly]) -> Result<Vec<Recorded>, PortError> {
         let keyspace = &self.keyspaces.anomalies;
-        let mut in_batch: std::collections::HashMap<Vec<u8>, Anomaly> = std::collections::HashMap::new();
+        let mut in_batch: HashMap<Vec<u8>, Anomaly> = HashMap::new();
         let mut outcomes = Vec::with_capacity(anomalies.len());
         for anomaly in anomalies {
             let key = anomaly_key(anomaly.phenomenon_time, &anomaly.id());
@@ -109,19 +112,12 @@ impl Inner {
                 Some(known) => Some(known.clone()),
                 None => get(keyspace, &key)?,
             };
-            let (outcome, now) = match known {
-                None => (Recorded::New, anomaly.clone()),
-                Some(known) if known.until.is_none() && anomaly.until.is_some() => {
-                    (Recorded::Closed, Anomaly { until: anomaly.until, ..known })
-                }
-                Some(_) => {
-                    outcomes.push(Recorded::Known);
-                    continue;
-                }
-            };
-            batch.insert(keyspace, key.clone(), to_json(&now)?);
-            in_batch.insert(key, now);
-            outcomes.push(outcome);
+            let recorded = Recorded::beside(known, anomaly);
+            if recorded.effect != Effect::Known {
+                batch.insert(keyspace, key.clone(), to_json(&recorded.kept)?);
+                in_batch.insert(key, recorded.kept.clone());
+            }
+            outcomes.push(recorded);
         }
         Ok(outcomes)
     }

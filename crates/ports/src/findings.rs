@@ -17,6 +17,8 @@ use crate::{PortError, TimeRange};
 pub trait Findings: Send + Sync {
     /// Records anomalies; answers what became of each, in order. Those of one id within the batch are recorded one by one.
     ///
+    /// What a call that failed had recorded is `Known` to the call that records it again.
+    ///
     /// # Errors
     /// `Unavailable`, `DiskFull`: any part of them may be recorded; record all again. `Corrupt`.
     async fn record(&self, anomalies: &[Anomaly]) -> Result<Vec<Recorded>, PortError>;
@@ -72,14 +74,36 @@ pub trait Findings: Send + Sync {
 }
 
 /// What became of an anomaly that was recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// What recording it did.
+    pub effect: Effect,
+    /// The anomaly as it is kept now: the first finding, whoever made it.
+    pub kept: Anomaly,
+}
+
+/// What recording an anomaly did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recorded {
+pub enum Effect {
     /// It was not known.
     New,
     /// It was known and stays as it was.
     Known,
     /// It was known with an open end, which is closed now.
     Closed,
+}
+
+impl Recorded {
+    /// What becomes of `anomaly` beside what is known of its id: the rule by which every backend records.
+    pub fn beside(known: Option<Anomaly>, anomaly: &Anomaly) -> Self {
+        match known {
+            None => Self { effect: Effect::New, kept: anomaly.clone() },
+            Some(known) if known.until.is_none() && anomaly.until.is_some() => {
+                Self { effect: Effect::Closed, kept: Anomaly { until: anomaly.until, ..known } }
+            }
+            Some(known) => Self { effect: Effect::Known, kept: known },
+        }
+    }
 }
 
 /// Which anomalies to answer.

@@ -37,15 +37,10 @@ impl MemoryFindings {
 
 impl State {
     fn record(&mut self, anomaly: &Anomaly) -> Recorded {
-        let Some(known) = self.anomalies.get_mut(&(anomaly.phenomenon_time, anomaly.id())) else {
-            self.anomalies.insert((anomaly.phenomenon_time, anomaly.id()), anomaly.clone());
-            return Recorded::New;
-        };
-        if known.until.is_some() || anomaly.until.is_none() {
-            return Recorded::Known;
-        }
-        known.until = anomaly.until;
-        Recorded::Closed
+        let key = (anomaly.phenomenon_time, anomaly.id());
+        let recorded = Recorded::beside(self.anomalies.get(&key).cloned(), anomaly);
+        self.anomalies.insert(key, recorded.kept.clone());
+        recorded
     }
 }
 

@@ -3,7 +3,11 @@
 use domain::{Anomaly, AnomalyKind, PropertyId, SensorId, SensorTypeId, Timestamp};
 
 use super::{FindingsBackend, anomaly, run_id};
-use crate::{AnomalyQuery, Recorded, TimeRange, contracts::Ending};
+use crate::{AnomalyQuery, Effect, Recorded, TimeRange, contracts::Ending};
+
+fn effects(recorded: &[Recorded]) -> Vec<Effect> {
+    recorded.iter().map(|recorded| recorded.effect).collect()
+}
 
 /// Recording an id again changes nothing, in another batch as in the same.
 pub async fn the_first_finding_stays<B: FindingsBackend>() {
@@ -11,10 +15,11 @@ pub async fn the_first_finding_stays<B: FindingsBackend>() {
     let findings = backend.findings();
     let first = anomaly("emb3", 5, "first");
     let later = Anomaly { value: Some(1.0), score: 0.9, ..anomaly("emb3", 5, "later") };
-    let outcomes = findings.record(&[first.clone(), later.clone()]).await.expect("recorded");
-    assert_eq!(outcomes, [Recorded::New, Recorded::Known]);
-    let outcomes = findings.record(&[later, anomaly("emb2", 5, "later")]).await.expect("recorded");
-    assert_eq!(outcomes, [Recorded::Known, Recorded::New]);
+    let recorded = findings.record(&[first.clone(), later.clone()]).await.expect("recorded");
+    assert_eq!(effects(&recorded), [Effect::New, Effect::Known]);
+    let recorded = findings.record(&[later, anomaly("emb2", 5, "later")]).await.expect("recorded");
+    assert_eq!(effects(&recorded), [Effect::Known, Effect::New]);
+    assert_eq!(recorded[0].kept, first);
     let all = findings.anomalies(&AnomalyQuery::all(10)).await.expect("answered");
     assert_eq!(all, [anomaly("emb2", 5, "later"), first]);
     assert_eq!(findings.record(&[]).await.expect("recorded"), []);
@@ -31,11 +36,14 @@ pub async fn an_open_end_is_closed_once<B: FindingsBackend>() {
         until: second.map(|second| Timestamp::from_micros(second * 1_000_000)),
         ..anomaly("emb3", 5, run)
     };
-    let record = async |anomaly: Anomaly| findings.record(&[anomaly]).await.expect("recorded")[0];
-    assert_eq!(record(outage(None, "first")).await, Recorded::New);
-    assert_eq!(record(outage(None, "second")).await, Recorded::Known);
-    assert_eq!(record(outage(Some(9), "third")).await, Recorded::Closed);
-    assert_eq!(record(outage(Some(7), "fourth")).await, Recorded::Known);
+    let record = async |anomaly: Anomaly| {
+        let recorded = findings.record(&[anomaly]).await.expect("recorded").remove(0);
+        (recorded.effect, recorded.kept.until.map(|until| until.as_micros() / 1_000_000))
+    };
+    assert_eq!(record(outage(None, "first")).await, (Effect::New, None));
+    assert_eq!(record(outage(None, "second")).await, (Effect::Known, None));
+    assert_eq!(record(outage(Some(9), "third")).await, (Effect::Closed, Some(9)));
+    assert_eq!(record(outage(Some(7), "fourth")).await, (Effect::Known, Some(9)));
     let all = findings.anomalies(&AnomalyQuery::all(10)).await.expect("answered");
     assert_eq!(all, [outage(Some(9), "first")]);
 }
@@ -115,7 +123,27 @@ pub async fn what_was_recorded_is_there_after_an_end<B: FindingsBackend>() {
         let all = findings.anomalies(&AnomalyQuery::all(10)).await.expect("answered");
         assert_eq!(all, [anomaly("emb3", 5, "run")], "{ending:?}");
         assert_eq!(findings.run(&run_id("run")).await.expect("answered"), Some(super::run("run", 1)));
-        let outcomes = findings.record(&[anomaly("emb3", 5, "again")]).await.expect("recorded");
-        assert_eq!(outcomes, [Recorded::Known]);
+        let recorded = findings.record(&[anomaly("emb3", 5, "again")]).await.expect("recorded");
+        assert_eq!(effects(&recorded), [Effect::Known]);
     }
+}
+
+/// An anomaly that opens and ends within a batch is recorded one by one: new, then closed; a batch of thousands answers in its order.
+pub async fn a_large_batch_is_recorded_one_by_one<B: FindingsBackend>() {
+    let backend = B::start().await;
+    let findings = backend.findings();
+    let open = Anomaly { kind: AnomalyKind::Outage, value: None, expected: None, ..anomaly("a", -1, "run") };
+    let closed = Anomaly { until: Some(Timestamp::from_micros(9)), ..open.clone() };
+    let mut batch: Vec<Anomaly> = (0..5_000).map(|second| anomaly("b", second, "run")).collect();
+    batch.insert(0, open.clone());
+    batch.insert(3_000, closed.clone());
+    batch.push(open);
+    let recorded = findings.record(&batch).await.expect("recorded");
+    let mut expected = vec![Effect::New; 5_003];
+    expected[3_000] = Effect::Closed;
+    expected[5_002] = Effect::Known;
+    assert_eq!(effects(&recorded), expected);
+    let all = findings.anomalies(&AnomalyQuery::all(20_000)).await.expect("answered");
+    assert_eq!(all.len(), 5_001);
+    assert_eq!(all[0], closed);
 }

@@ -5,7 +5,7 @@ mod runs;
 mod shares;
 
 pub use anomalies::{
-    an_open_end_is_closed_once, anomalies_are_answered_in_order_and_page_by_page,
+    a_large_batch_is_recorded_one_by_one, an_open_end_is_closed_once, anomalies_are_answered_in_order_and_page_by_page,
     anomalies_are_answered_that_are_asked_for, the_first_finding_stays, what_was_recorded_is_there_after_an_end,
 };
 pub use runs::{
@@ -41,6 +41,7 @@ pub trait FindingsBackend: Send + Sync + Sized + 'static {
 macro_rules! findings_contracts {
     ($backend:ty) => {
         $crate::contract_tests!($backend, findings:
+            a_large_batch_is_recorded_one_by_one,
             an_open_end_is_closed_once,
             anomalies_are_answered_in_order_and_page_by_page,
             anomalies_are_answered_that_are_asked_for,
