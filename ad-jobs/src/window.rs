@@ -1,14 +1,20 @@
-//! One window of one share: what arrived in it is read with its history, judged off the async threads, and what is found is recorded.
+//! One window of one share: what arrived in it is read with its history, judged off the async threads, and what is found is recorded and
+//! published.
 //!
-//! **Invariant:** a window scanned again is the same run and finds the same ids, so that a crash in the middle costs time alone.
+//! **Invariant:** a window scanned again is the same run and finds the same ids, so that a crash in the middle costs time alone; a run is
+//! done only after all that it found was recorded and published.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use domain::{Run, RunId, RunState, SensorId, SensorType, Timestamp, Trigger};
-use ports::{Clock, ErrorKind, Findings, PortError, ReadingQuery, Store, TimeRange};
-use tokio::task::JoinSet;
+use ports::{Clock, Effect, ErrorKind, Findings, Log, PortError, ReadingQuery, Recorded, Store, TimeRange};
+use tokio::task::{JoinError, JoinSet};
 
-use crate::judge::{self, Judged, Settings, Work};
+use crate::{
+    judge::{self, Judged, Settings, TypeSettings, Work},
+    metrics::Metrics,
+    publish::publish,
+};
 
 /// The most rows asked for at once.
 const ROWS_AT_ONCE: usize = 8_192;
@@ -20,8 +26,12 @@ pub struct Ports {
     pub store: Arc<dyn Store>,
     /// Where anomalies and runs go.
     pub findings: Arc<dyn Findings>,
+    /// Where anomalies are published.
+    pub log: Arc<dyn Log>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// How much a scan takes on.
@@ -64,11 +74,13 @@ pub struct Task<'a> {
     pub share: Share,
     /// Acceptance times.
     pub window: TimeRange,
+    /// Phenomenon times are judged in whole intervals of this width, aligned to the epoch: a late reading has its neighbours judged anew.
+    pub interval: Duration,
     /// How values are judged.
     pub settings: &'a Settings,
 }
 
-/// Scans a window; `None` where nothing arrived in it.
+/// Scans a window; `None` where nothing arrived in it. One that was scanned before is left as it is.
 ///
 /// # Errors
 /// Those of the ports. What was found until then is recorded; scan the window again.
@@ -78,27 +90,35 @@ pub async fn scan(ports: &Ports, bounds: &Bounds, task: Task<'_>) -> Result<Opti
         return Ok(None);
     }
     let settings = Arc::new(task.settings.for_type(task.sensor_type));
-    let mut run = new_run(ports, task, &settings, arrived.len());
+    let run = new_run(ports, task, &settings, arrived.len());
+    let before = ports.findings.run(&run.id).await?;
+    let is_again = match before {
+        Some(done) if done.state == RunState::Done => return Ok(Some(done)),
+        before => before.is_some(),
+    };
     ports.findings.put_run(&run).await?;
+    let mut under_way = UnderWay { ports, run, is_again };
     let mut judging = JoinSet::new();
     for group in groups(arrived, &settings, bounds) {
         if judging.len() >= bounds.groups_at_once.max(1) {
-            take_in(ports, &mut run, judging.join_next().await).await?;
+            under_way.take_in(judging.join_next().await).await?;
         }
         let work = read(ports, task, group, &settings).await?;
-        let (settings, id, now) = (Arc::clone(&settings), run.id.clone(), ports.clock.now());
+        let (settings, id, now) = (Arc::clone(&settings), under_way.run.id.clone(), ports.clock.now());
         judging.spawn_blocking(move || judge::judge(&work, &settings, &id, now));
     }
     while let Some(judged) = judging.join_next().await {
-        take_in(ports, &mut run, Some(judged)).await?;
+        under_way.take_in(Some(judged)).await?;
     }
+    let mut run = under_way.run;
     run.state = RunState::Done;
     run.ended_at = Some(ports.clock.now());
     ports.findings.put_run(&run).await?;
     Ok(Some(run))
 }
 
-/// The sensors of which something arrived, with the range of its phenomenon times, both ends inclusive.
+/// The sensors of which something arrived, with the range of phenomenon times to judge, both ends inclusive: that of what arrived, in
+/// whole intervals.
 async fn arrivals(ports: &Ports, task: Task<'_>) -> Result<BTreeMap<SensorId, (Timestamp, Timestamp)>, PortError> {
     let query = ReadingQuery { accepted: task.window, ..ReadingQuery::default() };
     let mut arrived = BTreeMap::new();
@@ -110,14 +130,23 @@ async fn arrivals(ports: &Ports, task: Task<'_>) -> Result<BTreeMap<SensorId, (T
     while let Some(part) = scan.next(ROWS_AT_ONCE).await? {
         let (Some(first), Some(last)) = (part.rows.times().first(), part.rows.times().last()) else { continue };
         if task.share.has(&part.sensor_id) {
-            let range = arrived.entry(part.sensor_id).or_insert((*first, *last));
-            *range = (range.0.min(*first), range.1.max(*last));
+            let (first, last) = whole_intervals(*first, *last, task.interval);
+            let range = arrived.entry(part.sensor_id).or_insert((first, last));
+            *range = (range.0.min(first), range.1.max(last));
         }
     }
     Ok(arrived)
 }
 
-fn new_run(ports: &Ports, task: Task<'_>, settings: &judge::TypeSettings, sensors: usize) -> Run {
+/// A range of times, both ends inclusive, widened to whole intervals.
+fn whole_intervals(first: Timestamp, last: Timestamp, interval: Duration) -> (Timestamp, Timestamp) {
+    let width = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1);
+    let start = |time: Timestamp| time.as_micros().saturating_sub(time.as_micros().rem_euclid(width));
+    let end = start(last).saturating_add(width - 1);
+    (Timestamp::from_micros(start(first)), Timestamp::from_micros(end))
+}
+
+fn new_run(ports: &Ports, task: Task<'_>, settings: &TypeSettings, sensors: usize) -> Run {
     let Task { sensor_type, share, window, .. } = task;
     let id = format!(
         "{}.{}-of-{}.{}.{}",
@@ -157,7 +186,7 @@ type Arrived = (SensorId, Timestamp, Timestamp);
 /// What is read at once: many sensors of which little arrived, or one part of what arrived of a sensor whose history was replayed.
 fn groups(
     arrived: BTreeMap<SensorId, (Timestamp, Timestamp)>,
-    settings: &judge::TypeSettings,
+    settings: &TypeSettings,
     bounds: &Bounds,
 ) -> Vec<Vec<Arrived>> {
     let at_once = settings.history();
@@ -194,7 +223,7 @@ async fn read(
     ports: &Ports,
     task: Task<'_>,
     group: Vec<Arrived>,
-    settings: &judge::TypeSettings,
+    settings: &TypeSettings,
 ) -> Result<Vec<Work>, PortError> {
     let from = group.iter().map(|(_, first, _)| *first).min().unwrap_or(Timestamp::MIN);
     let last = group.iter().map(|(_, _, last)| *last).max().unwrap_or(Timestamp::MIN);
@@ -213,20 +242,31 @@ async fn read(
     Ok(work.into_values().collect())
 }
 
-async fn take_in(
-    ports: &Ports,
-    run: &mut Run,
-    judged: Option<Result<Judged, tokio::task::JoinError>>,
-) -> Result<(), PortError> {
-    let Some(judged) = judged else { return Ok(()) };
-    let judged =
-        judged.map_err(|error| PortError::new(ErrorKind::Corrupt, "a detector ended early").with_source(error))?;
-    ports.findings.record(&judged.anomalies).await?;
-    run.datastreams_done += judged.datastreams;
-    run.points += judged.points;
-    run.anomalies += judged.anomalies.len() as u64;
-    for (reason, count) in judged.failures {
-        *run.failures.entry(reason.to_owned()).or_default() += count;
+/// A run that is under way.
+struct UnderWay<'a> {
+    ports: &'a Ports,
+    run: Run,
+    /// Whether it began before and did not end: what it had recorded by then may not have been published.
+    is_again: bool,
+}
+
+impl UnderWay<'_> {
+    /// Records, publishes and counts what came of a group.
+    async fn take_in(&mut self, judged: Option<Result<Judged, JoinError>>) -> Result<(), PortError> {
+        let Some(judged) = judged else { return Ok(()) };
+        let judged =
+            judged.map_err(|error| PortError::new(ErrorKind::Corrupt, "a detector ended early").with_source(error))?;
+        let recorded = self.ports.findings.record(&judged.anomalies).await?;
+        let is_news = |recorded: &&Recorded| recorded.effect != Effect::Known || self.is_again;
+        publish(&self.ports.log, recorded.iter().filter(is_news).map(|recorded| &recorded.kept)).await?;
+        self.ports.metrics.found(&recorded);
+        let run = &mut self.run;
+        run.datastreams_done += judged.datastreams;
+        run.points += judged.points;
+        run.anomalies += judged.anomalies.len() as u64;
+        for (reason, count) in judged.failures {
+            *run.failures.entry(reason.to_owned()).or_default() += count;
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -4,7 +4,10 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use ad_jobs::schedule::{Config, Ports, Schedule, run};
+use ad_jobs::{
+    metrics::Metrics,
+    schedule::{Config, Ports, Schedule, run},
+};
 use domain::{Readings, Run, SensorId, Timestamp, Topic, Value};
 use ports::{
     Batch, Claim, Clock, Log, ManualClock, RunQuery,
@@ -17,6 +20,8 @@ use tokio::sync::watch;
 const MINUTE_MICROS: i64 = 60_000_000;
 /// The hub starts at this hour.
 const START: i64 = 1_000;
+/// How long a process that gives no sign is waited for.
+const LEASE: Duration = Duration::from_secs(600);
 
 struct Hub {
     ports: Ports,
@@ -42,7 +47,7 @@ impl Hub {
 
     /// A process with the job, with one share for all sensors.
     fn process(&self, owner: &str) -> Schedule {
-        Schedule::new(self.ports.clone(), config(owner))
+        Schedule::new(self.ports.clone(), config(owner), metrics())
     }
 
     fn set(&self, minutes: i64) {
@@ -71,7 +76,11 @@ impl Hub {
 }
 
 fn config(owner: &str) -> Config {
-    Config { shares: 1, ..Config::new(owner, "quality-control") }
+    Config { lease: LEASE, ..Config::new(owner, "quality-control") }
+}
+
+fn metrics() -> Metrics {
+    Metrics::register(&prometheus::Registry::new()).expect("none is registered yet")
 }
 
 async fn round(process: &mut Schedule) {
@@ -170,7 +179,8 @@ async fn processes_side_by_side_scan_each_window_once() {
 async fn the_job_ends_when_it_is_told_to() {
     let hub = Hub::new().await;
     let (stop, stopped) = watch::channel(false);
-    let job = tokio::spawn(run(hub.ports.clone(), config("one"), stopped));
+    let ports = hub.ports.clone();
+    let job = tokio::spawn(async move { run(ports, config("one"), &prometheus::Registry::new(), stopped).await });
     stop.send_replace(true);
     job.await.expect("no panic").expect("the ports are there");
 }

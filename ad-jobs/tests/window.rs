@@ -2,16 +2,17 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ad_jobs::{
     judge::Settings,
+    metrics::Metrics,
     window::{Bounds, Ports, Share, Task, scan},
 };
-use domain::{Anomaly, AnomalyKind, Run, RunState, SensorType, Timestamp};
+use domain::{Anomaly, AnomalyKind, Partition, Position, Run, RunState, SensorType, Timestamp, Topic};
 use ports::{
-    AnomalyQuery, ManualClock, TimeRange,
-    memory::{MemoryFindings, MemoryStore},
+    AnomalyQuery, Content, Document, ManualClock, TimeRange,
+    memory::{LogSettings, MemoryFindings, MemoryLog, MemoryStore},
 };
 use support::{HOUR_MICROS, Stored, sensor_type, store};
 
@@ -22,6 +23,7 @@ struct Hub {
     sensor_type: SensorType,
     clock: Arc<ManualClock>,
     position: u64,
+    interval: Duration,
 }
 
 impl Hub {
@@ -30,9 +32,11 @@ impl Hub {
         let ports = Ports {
             store: Arc::new(MemoryStore::new()),
             findings: Arc::new(MemoryFindings::new()),
+            log: Arc::new(MemoryLog::new(Arc::clone(&clock) as _, LogSettings::default())),
             clock: Arc::clone(&clock) as _,
+            metrics: Metrics::register(&prometheus::Registry::new()).expect("none is registered yet"),
         };
-        Self { ports, sensor_type: sensor_type(), clock, position: 0 }
+        Self { ports, sensor_type: sensor_type(), clock, position: 0, interval: Duration::from_secs(900) }
     }
 
     /// Stores a sensor's value of an hour, accepted in an hour.
@@ -48,7 +52,13 @@ impl Hub {
         let at = |hour: i64| Timestamp::from_micros(hour * HOUR_MICROS);
         self.clock.set(at(to_hour));
         let window = TimeRange { from: at(from_hour), to: at(to_hour) };
-        let task = Task { sensor_type: &self.sensor_type, share, window, settings: &Settings::default() };
+        let task = Task {
+            sensor_type: &self.sensor_type,
+            share,
+            window,
+            interval: self.interval,
+            settings: &Settings::default(),
+        };
         scan(&self.ports, &Bounds::default(), task).await.expect("scanned")
     }
 
@@ -119,6 +129,72 @@ async fn a_late_reading_gets_its_time_scanned_again() {
     let run = hub.scan(150, 151, ALL).await.expect("something arrived");
     assert_eq!((run.points, run.anomalies), (1, 1));
     assert_eq!(found(&hub.anomalies().await), EXPECTED);
+}
+
+/// With too little history before it, the spike was left; the reading that was missing arrives, and its interval is judged anew.
+#[tokio::test]
+async fn a_late_reading_has_its_neighbours_judged_anew() {
+    let mut hub = Hub { interval: Duration::from_secs(24 * 3600), ..Hub::new().await };
+    for hour in (28..=105).filter(|hour| *hour != 98) {
+        hub.store("emb3", hour, value(hour), hour).await;
+    }
+    let run = hub.scan(0, 106, ALL).await.expect("something arrived");
+    assert_eq!((run.anomalies, run.failures.len()), (0, 0));
+    hub.store("emb3", 98, value(98), 150).await;
+    let run = hub.scan(150, 151, ALL).await.expect("something arrived");
+    assert_eq!(run.points, 10);
+    assert_eq!(found(&hub.anomalies().await), EXPECTED[..1]);
+}
+
+/// What is published, by id: how often, and the newest.
+async fn published(hub: &Hub) -> BTreeMap<String, (usize, serde_json::Value)> {
+    let topic = Topic::anomalies();
+    let mut reader = hub.ports.log.reader(&topic, Partition(0), Position(0)).await.expect("the topic is there");
+    let mut published = BTreeMap::new();
+    for delivery in reader.next(1_000, Duration::ZERO).await.expect("records") {
+        let Content::Documents(documents) = delivery.content else { panic!("no documents") };
+        for Document { key, body } in documents {
+            let body = serde_json::from_slice(&body.expect("a document")).expect("JSON");
+            let entry = published.entry(key).or_insert((0, serde_json::Value::Null));
+            *entry = (entry.0 + 1, body);
+        }
+    }
+    published
+}
+
+#[tokio::test]
+async fn what_is_found_is_published_once_and_once_more_when_it_ends() {
+    let mut hub = Hub::new().await;
+    for hour in 0..140 {
+        hub.store("emb3", hour, value(hour), hour).await;
+        hub.scan(hour, hour + 1, ALL).await.expect("something arrived");
+    }
+    let published = published(&hub).await;
+    let counts: Vec<(usize, &str)> =
+        published.values().map(|(count, body)| (*count, body["kind"].as_str().expect("a text"))).collect();
+    assert_eq!(counts, [(1, "point"), (2, "outage")]);
+    let (id, (_, outage)) = published.last_key_value().expect("an outage");
+    let kept = hub.anomalies().await.pop().expect("an outage");
+    assert_eq!((outage["id"].as_str(), outage["format"].as_u64()), (Some(id.as_str()), Some(1)));
+    assert_eq!(serde_json::from_value::<Anomaly>(outage.clone()).expect("an anomaly"), kept);
+}
+
+/// A process that dies when it has recorded and not yet published: whoever goes on publishes what is known already.
+#[tokio::test]
+async fn what_was_recorded_before_a_crash_is_published_by_the_next_run() {
+    let mut hub = Hub::new().await;
+    for hour in 0..140 {
+        hub.store("emb3", hour, value(hour), 200).await;
+    }
+    let done = hub.scan(200, 201, ALL).await.expect("something arrived");
+    let first = hub.anomalies().await;
+    hub.ports.log.delete_topic(&Topic::anomalies()).await.expect("deleted");
+    hub.scan(200, 201, ALL).await.expect("something arrived");
+    assert!(hub.ports.log.extents(&Topic::anomalies()).await.is_err(), "a run that is done is left as it is");
+    hub.ports.findings.put_run(&Run { state: RunState::Running, ended_at: None, ..done }).await.expect("stored");
+    hub.scan(200, 201, ALL).await.expect("something arrived");
+    assert_eq!(published(&hub).await.len(), first.len());
+    assert_eq!(hub.anomalies().await, first);
 }
 
 #[tokio::test]
