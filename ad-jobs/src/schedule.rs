@@ -7,7 +7,7 @@
 //! quality control has stored everything that was accepted in it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
@@ -30,6 +30,8 @@ use crate::{
 
 /// Time between two looks whether quality control has stored what a window waits for.
 const STORED_EVERY: Duration = Duration::from_secs(2);
+/// Time between two looks whether anything of a sensor type was accepted.
+const UNUSED_EVERY: Duration = Duration::from_secs(1);
 /// How long giving a share back may take when the job stops; then its lease runs out by itself.
 const RELEASE_WAIT_MAX: Duration = Duration::from_secs(1);
 
@@ -149,6 +151,12 @@ pub struct Schedule {
     config: Config,
     /// By the name of a share, when it is to be looked at next.
     due: HashMap<String, Timestamp>,
+    /// When this process started: a share that was never worked on begins then.
+    started_at: Timestamp,
+    /// Sensor types of which something was ever accepted.
+    used: HashSet<SensorTypeId>,
+    /// Of the others, when nothing of them had been accepted yet: they begin then.
+    unused_at: HashMap<SensorTypeId, Timestamp>,
     /// By sensor type, where its partitions ended at a time: once that is stored, so is all that was accepted before.
     ends: HashMap<SensorTypeId, (Timestamp, Vec<(Partition, Position)>)>,
 }
@@ -157,8 +165,10 @@ impl Schedule {
     /// Knows nothing yet.
     pub fn new(ports: Ports, config: Config, metrics: Metrics) -> Self {
         let Ports { log, store, findings, registry, clock } = ports;
+        let started_at = clock.now();
         let ports = window::Ports { store, findings, log, clock, metrics };
-        Self { ports, registry, config, due: HashMap::new(), ends: HashMap::new() }
+        let (due, used, unused_at, ends) = (HashMap::new(), HashSet::new(), HashMap::new(), HashMap::new());
+        Self { ports, registry, config, due, started_at, used, unused_at, ends }
     }
 
     /// Scans every window that is due and that no other process has; returns early on a stop.
@@ -167,6 +177,9 @@ impl Schedule {
     /// Those of the ports, but for a share that another process took over meanwhile and for a sensor type that was removed.
     pub async fn round(&mut self, stop: &watch::Receiver<bool>) -> Result<(), PortError> {
         for sensor_type in self.registry.sensor_types() {
+            if self.is_unused(&sensor_type.id).await? {
+                continue;
+            }
             for number in 0..self.config.shares.max(1) {
                 if *stop.borrow() {
                     return Ok(());
@@ -184,6 +197,28 @@ impl Schedule {
             }
         }
         Ok(())
+    }
+
+    /// Says whether nothing of a sensor type was ever accepted: such a one costs nothing but this look.
+    async fn is_unused(&mut self, sensor_type: &SensorTypeId) -> Result<bool, PortError> {
+        let now = self.ports.clock.now();
+        let looked_at = self.unused_at.get(sensor_type);
+        if self.used.contains(sensor_type) {
+            return Ok(false);
+        }
+        if looked_at.is_some_and(|looked_at| now.since(*looked_at) < UNUSED_EVERY) {
+            return Ok(true);
+        }
+        let has_records = match self.ports.log.extents(&Topic::readings(sensor_type)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            extents => extents?.iter().any(|extent| extent.end > Position(0)),
+        };
+        if has_records {
+            self.used.insert(sensor_type.clone());
+        } else {
+            self.unused_at.insert(sensor_type.clone(), now);
+        }
+        Ok(!has_records)
     }
 
     async fn share(
@@ -221,7 +256,7 @@ impl Schedule {
         loop {
             let from = match lease.done {
                 Some(done) => done,
-                None => self.begin(lease).await?,
+                None => self.begin(&sensor_type.id, lease).await?,
             };
             let window = self.config.window(from);
             let (now, due) = (self.ports.clock.now(), window.to.saturating_add(self.config.grace));
@@ -258,11 +293,11 @@ impl Schedule {
         }
     }
 
-    /// Begins a share that was never worked on with the window that ended last, and keeps that: however long it has to wait, none is left
-    /// out.
-    async fn begin(&self, lease: &mut Lease) -> Result<Timestamp, PortError> {
-        let now = self.ports.clock.now();
-        let start = self.config.window(now.saturating_sub(self.config.every)).to.saturating_sub(self.config.every);
+    /// Begins a share that was never worked on with the window that had ended last when this process started, or when nothing of the type
+    /// had been accepted yet; and keeps that: however long it has to wait, none is left out.
+    async fn begin(&self, sensor_type: &SensorTypeId, lease: &mut Lease) -> Result<Timestamp, PortError> {
+        let from = self.unused_at.get(sensor_type).copied().unwrap_or(self.started_at);
+        let start = self.config.window(from).to.saturating_sub(2 * self.config.every);
         self.ports.findings.complete(lease, start).await?;
         lease.done = Some(start);
         Ok(start)

@@ -8,9 +8,9 @@ use ad_jobs::{
     metrics::Metrics,
     schedule::{Config, Ports, Schedule, run},
 };
-use domain::{Readings, Run, SensorId, Timestamp, Topic, Value};
+use domain::{Position, Readings, Run, SensorId, Timestamp, Topic, Value};
 use ports::{
-    Batch, Claim, Clock, Log, ManualClock, RunQuery,
+    Batch, Claim, Clock, Committed, Log, ManualClock, RunQuery, Totals,
     memory::{LogSettings, MemoryFindings, MemoryLog, MemoryStore},
 };
 use registry::Registry;
@@ -20,6 +20,8 @@ use tokio::sync::watch;
 const MINUTE_MICROS: i64 = 60_000_000;
 /// The hub starts at this hour.
 const START: i64 = 1_000;
+/// The group that stores readings.
+const STORED_BY: &str = "quality-control";
 /// How long a process that gives no sign is waited for.
 const LEASE: Duration = Duration::from_secs(600);
 
@@ -54,11 +56,31 @@ impl Hub {
         self.clock.set(Timestamp::from_micros(START * HOUR_MICROS + minutes * MINUTE_MICROS));
     }
 
+    /// Accepts a reading now; answers where it is in the log.
+    async fn accept(&mut self, hour: i64) -> Position {
+        let mut readings = Readings::new(sensor_type().property_ids);
+        let time = Timestamp::from_micros(hour * HOUR_MICROS);
+        readings.push(SensorId::parse("emb3").expect("an id"), time, &[Value::number(844.0).expect("finite")]);
+        let batch = Batch::Readings { type_version: 1, readings };
+        self.ports.log.append(&Topic::readings(&type_id()), batch).await.expect("appended");
+        self.position += 1;
+        Position(self.position - 1)
+    }
+
     /// Stores a reading that is accepted now.
     async fn store(&mut self, hour: i64) {
-        let (position, accepted_at) = (self.position, self.clock.now());
-        self.position += 1;
-        store(&*self.ports.store, Stored { sensor: "emb3", hour, value: 844.0, accepted_at, position }).await;
+        let position = self.accept(hour).await;
+        let accepted_at = self.clock.now();
+        let reading = Stored { sensor: "emb3", hour, value: 844.0, accepted_at, position: position.0 };
+        store(&*self.ports.store, reading).await;
+        let topic = Topic::readings(&type_id());
+        let mut consumer = self.ports.log.consumer(STORED_BY).await.expect("a consumer");
+        consumer.subscribe(std::slice::from_ref(&topic)).await.expect("subscribed");
+        let delivery = consumer.poll(1, Duration::ZERO).await.expect("a record").remove(0);
+        let next = position.after(1);
+        let totals = Totals { stored: next.0, ..Totals::default() };
+        let committed = Committed { partition: delivery.partition, position: next, totals };
+        consumer.commit(&topic, committed).await.expect("committed");
     }
 
     async fn runs(&self) -> Vec<Run> {
@@ -76,7 +98,7 @@ impl Hub {
 }
 
 fn config(owner: &str) -> Config {
-    Config { lease: LEASE, ..Config::new(owner, "quality-control") }
+    Config { lease: LEASE, ..Config::new(owner, STORED_BY) }
 }
 
 fn metrics() -> Metrics {
@@ -117,11 +139,7 @@ async fn a_window_waits_until_what_was_accepted_in_it_is_stored() {
     let mut hub = Hub::new().await;
     let mut process = hub.process("one");
     round(&mut process).await;
-    let topic = Topic::readings(&type_id());
-    let mut readings = Readings::new(sensor_type().property_ids);
-    readings.push(SensorId::parse("emb3").expect("an id"), hub.clock.now(), &[Value::number(844.0).expect("finite")]);
-    hub.ports.log.append(&topic, Batch::Readings { type_version: 1, readings }).await.expect("appended");
-    hub.store(1).await;
+    hub.accept(1).await;
     hub.set(300);
     round(&mut process).await;
     assert_eq!(hub.windows().await, [0; 0]);

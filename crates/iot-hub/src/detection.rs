@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use ingest_api::ReadinessCheck;
 
 /// Into how many shares the datastreams of a type are divided where several processes may work on them: more of them have nothing to do.
-const SHARES: u32 = 8;
+const SHARES: u32 = 4;
 
 /// The configuration with the name and the shares of this process. Alone it takes up at once what it left when it was killed.
 pub(crate) fn config(config: &Config, are_shared: bool) -> Config {

@@ -66,8 +66,9 @@ pub async fn kill_detection(hub: &mut Hub) {
     hub.restart_program("ad-jobs").await;
 }
 
-/// Looks at what a hub that is stopped has left.
-pub async fn look<T>(folder: &Path, look: impl AsyncFnOnce(&dyn Log, &dyn Findings) -> T) -> T {
+/// Looks at what a hub has.
+pub async fn look<T>(hub: &mut Hub, look: impl AsyncFnOnce(&dyn Log, &dyn Findings) -> T) -> T {
+    let folder = hub.data();
     let settings = store::Settings {
         urls: vec![servers::elasticsearch().url()],
         index_prefix: prefix(folder),

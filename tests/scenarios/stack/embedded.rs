@@ -29,11 +29,13 @@ pub async fn kill_detection(hub: &mut Hub) {
     hub.restart().await;
 }
 
-/// Looks at what a hub that is stopped has left.
-pub async fn look<T>(data: &Path, look: impl AsyncFnOnce(&dyn Log, &dyn Findings) -> T) -> T {
-    let folder = Folder::open(data, Settings::default(), Arc::new(SystemClock)).expect("no hub uses it");
+/// Looks at what a hub has, which is stopped for it.
+pub async fn look<T>(hub: &mut Hub, look: impl AsyncFnOnce(&dyn Log, &dyn Findings) -> T) -> T {
+    assert!(hub.stop().await.status.success(), "{}", hub.said());
+    let folder = Folder::open(hub.data(), Settings::default(), Arc::new(SystemClock)).expect("no hub uses it");
     let seen = look(&*folder.log(), &*folder.findings()).await;
     folder.close().expect("all is synced");
+    hub.restart().await;
     seen
 }
 

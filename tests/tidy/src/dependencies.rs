@@ -44,9 +44,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidy", &[]),
 ];
 
-/// What tests may know beyond that: a crate itself with other features, the harness where the binary is built, and real servers.
+/// What tests may know beyond that: a crate itself with other features, the harness where the binary is built, and real servers; and
+/// what benchmarks take apart.
 const ARROWS_OF_TESTS: &[(&str, &[&str])] = &[
-    ("iot-hub", &["harness"]),
+    ("iot-hub", &["harness", "detect"]),
     ("services", &["harness", "servers", "distributed", "registry", "feeder", "domain", "ports"]),
     ("distributed", &["servers"]),
 ];
