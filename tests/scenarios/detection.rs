@@ -8,7 +8,11 @@ use harness::{Hub, Launch, Metrics, seeded, wait_for};
 use ports::{AnomalyQuery, Content, Findings, Log, RunQuery};
 use rand::{RngExt, rngs::StdRng};
 
-use crate::{folder, stack};
+use crate::{
+    folder,
+    samples::{Sample, csv},
+    stack,
+};
 
 /// Lines of EMB3 in February 2017.
 const READINGS: u64 = 672;
@@ -18,8 +22,15 @@ const PROPERTIES: u64 = 5;
 const EXPECTED: &str = include_str!("../fixtures/detection/emb3-2017-02-sec.ndjson");
 /// How long detection may take for what is posted.
 const DETECT_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long it is left alone at first before what it has left is looked at.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often processes with detection are killed.
 const KILLS: usize = 5;
+/// Sensors and hours of a window that takes a while to scan.
+const SENSORS: u32 = 300;
+const HOURS: u32 = 120;
+/// The most kills until one comes in the middle of a scan.
+const KILLS_MAX: usize = 20;
 /// Longer than windows, grace and lease together.
 const LIFE_MAX_MS: u64 = 5_000;
 
@@ -67,7 +78,7 @@ struct Left {
 async fn look_at(log: &dyn Log, findings: &dyn Findings) -> Left {
     let query = RunQuery { sensor_type: None, state: None, after: None, count_max: 10_000 };
     Left {
-        anomalies: findings.anomalies(&AnomalyQuery::all(10_000)).await.expect("anomalies"),
+        anomalies: findings.anomalies(&AnomalyQuery::all(100_000)).await.expect("anomalies"),
         runs: findings.runs(&query).await.expect("runs"),
         published: published(log).await,
     }
@@ -142,19 +153,55 @@ async fn every_window_is_looked_at_once_whoever_is_killed() {
     for day in days {
         post(&hub, day.join("\n")).await;
     }
-    let points = |left: &Left| left.runs.iter().map(|run| run.points).sum::<u64>();
+    settled(&mut hub, READINGS * PROPERTIES).await;
+    assert!(hub.stop().await.status.success(), "{}", hub.said());
+}
+
+/// Much arrives at once, and whoever scans it is killed until that came in the middle of a scan.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_that_is_cut_short_is_done_again_as_the_same_run() {
+    let mut rng: StdRng = seeded("detection: cut short");
+    let data = folder();
+    let mut hub = launch(data.path()).start().await;
+    let sensors = (0..SENSORS).map(|number| format!("emb3.{number}"));
+    let samples: Vec<Sample> = sensors
+        .flat_map(|id| (0..HOURS).map(move |hour| (id.clone(), hour)))
+        .map(|(id, hour)| Sample::random(&id, hour, &mut rng))
+        .collect();
+    hub.post("/v1/readings/emb", "text/csv", csv(&samples)).await.expect(202);
+    let mut cut_short = BTreeSet::new();
+    for _ in 0..KILLS_MAX {
+        harness::a_moment(Duration::from_millis(rng.random_range(200..1_500))).await;
+        let left = stack::kill_detection_and_look(&mut hub, look_at).await;
+        cut_short = left.runs.iter().filter(|run| run.state == RunState::Running).map(|run| run.id.clone()).collect();
+        if !cut_short.is_empty() {
+            break;
+        }
+    }
+    assert!(!cut_short.is_empty(), "no kill came in the middle of a scan");
+    let left = settled(&mut hub, u64::from(SENSORS * HOURS) * PROPERTIES).await;
+    assert!(cut_short.iter().all(|id| left.runs.iter().any(|run| run.id == *id)));
+    assert!(hub.stop().await.status.success(), "{}", hub.said());
+}
+
+/// What is left once so many values were judged and every run has ended; each in one window, and all that was found is published.
+async fn settled(hub: &mut Hub, points: u64) -> Left {
+    // A hub that is stopped to be looked at begins its scan anew: it is given longer each time.
+    let mut patience = PATIENCE;
     let left = wait_for("detection", DETECT_TIMEOUT, async || {
-        let left = stack::look(&mut hub, look_at).await;
-        let (points, is_done) = (points(&left), left.runs.iter().all(|run| run.state == RunState::Done));
-        if points >= READINGS * PROPERTIES && is_done { Ok(left) } else { Err(format!("{points} values judged")) }
+        harness::a_moment(patience).await;
+        patience *= 2;
+        let left = stack::look(hub, look_at).await;
+        let judged: u64 = left.runs.iter().map(|run| run.points).sum();
+        let is_done = left.runs.iter().all(|run| run.state == RunState::Done);
+        if judged >= points && is_done { Ok(left) } else { Err(format!("{judged} values judged")) }
     })
     .await;
-    assert!(hub.stop().await.status.success(), "{}", hub.said());
-
-    assert_eq!(points(&left), READINGS * PROPERTIES, "{:?}", left.runs);
+    assert_eq!(left.runs.iter().map(|run| run.points).sum::<u64>(), points, "{:?}", left.runs);
     let windows: BTreeSet<_> = left.runs.iter().map(|run| (run.share, run.from)).collect();
     assert_eq!(windows.len(), left.runs.len());
     let ids: BTreeSet<String> = left.anomalies.iter().map(|anomaly| anomaly.id().to_string()).collect();
     assert_eq!(left.published, ids);
     assert!(!ids.is_empty());
+    left
 }

@@ -66,6 +66,15 @@ pub async fn kill_detection(hub: &mut Hub) {
     hub.restart_program("ad-jobs").await;
 }
 
+/// Kills it in the same way, and looks at what it has left before it is started again.
+pub async fn kill_detection_and_look<T>(hub: &mut Hub, look: impl AsyncFnOnce(&dyn Log, &dyn Findings) -> T) -> T {
+    hub.kill_program("ad-jobs");
+    let seen = self::look(hub, look).await;
+    harness::a_moment(LEASE).await;
+    hub.restart_program("ad-jobs").await;
+    seen
+}
+
 /// Looks at what a hub has.
 pub async fn look<T>(hub: &mut Hub, look: impl AsyncFnOnce(&dyn Log, &dyn Findings) -> T) -> T {
     let folder = hub.data();

@@ -29,13 +29,26 @@ pub async fn kill_detection(hub: &mut Hub) {
     hub.restart().await;
 }
 
+/// Kills it in the same way, and looks at what it has left before it is started again.
+pub async fn kill_detection_and_look<T>(hub: &mut Hub, look: impl AsyncFnOnce(&dyn Log, &dyn Findings) -> T) -> T {
+    hub.kill();
+    let seen = look_into(hub.data(), look).await;
+    hub.restart().await;
+    seen
+}
+
 /// Looks at what a hub has, which is stopped for it.
 pub async fn look<T>(hub: &mut Hub, look: impl AsyncFnOnce(&dyn Log, &dyn Findings) -> T) -> T {
     assert!(hub.stop().await.status.success(), "{}", hub.said());
-    let folder = Folder::open(hub.data(), Settings::default(), Arc::new(SystemClock)).expect("no hub uses it");
+    let seen = look_into(hub.data(), look).await;
+    hub.restart().await;
+    seen
+}
+
+async fn look_into<T>(data: &Path, look: impl AsyncFnOnce(&dyn Log, &dyn Findings) -> T) -> T {
+    let folder = Folder::open(data, Settings::default(), Arc::new(SystemClock)).expect("no hub uses it");
     let seen = look(&*folder.log(), &*folder.findings()).await;
     folder.close().expect("all is synced");
-    hub.restart().await;
     seen
 }
 

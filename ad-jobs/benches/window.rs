@@ -1,6 +1,6 @@
 //! What one window of scheduled detection costs on the data folder: every datastream has a new reading, each is judged by its four weeks.
 //!
-//! `cargo bench -p iot-hub --bench detection -- [--sensors 100000]`
+//! `cargo bench -p ad-jobs -- [--sensors 100000]`
 
 use std::{
     hint::black_box,
