@@ -14,9 +14,10 @@ use ports::{Batch, Findings, Log, SystemClock};
 
 /// The programs under test, the one with the REST API first.
 pub const PROGRAMS: [&str; 2] = [env!("CARGO_BIN_EXE_ingest-api"), env!("CARGO_BIN_EXE_qc-consumer")];
-/// The same with those that look for anomalies, of which two share the work.
-const PROGRAMS_DETECTING: [&str; 4] =
-    [PROGRAMS[0], PROGRAMS[1], env!("CARGO_BIN_EXE_ad-jobs"), env!("CARGO_BIN_EXE_ad-jobs")];
+/// The program that looks for anomalies.
+pub const AD_JOBS: &str = env!("CARGO_BIN_EXE_ad-jobs");
+/// All of them, two of which share the work of looking for anomalies.
+const PROGRAMS_DETECTING: [&str; 4] = [PROGRAMS[0], PROGRAMS[1], AD_JOBS, AD_JOBS];
 /// Whether a hub that is asked to stop first processes what it has accepted: others may do that.
 pub const STOPS_DRAINED: bool = false;
 
