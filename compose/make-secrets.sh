@@ -30,6 +30,7 @@ keep "$secrets/elasticsearch/elastic" "${ELASTIC_PASSWORD:-}"
 keep "$secrets/elasticsearch/scientist" "${SCIENTIST_PASSWORD:-}"
 keep "$secrets/ingest-api/password"
 keep "$secrets/qc-consumer/password"
+keep "$secrets/ad-jobs/password"
 keep "$secrets/kibana/password"
 keep "$secrets/kibana/loader"
 keep "$secrets/kibana/encryption-key"
@@ -37,6 +38,7 @@ keep "$secrets/kibana/encryption-key"
 {
     printf 'ingest-api:%s\n' "$(hash "$secrets/ingest-api/password")"
     printf 'qc-consumer:%s\n' "$(hash "$secrets/qc-consumer/password")"
+    printf 'ad-jobs:%s\n' "$(hash "$secrets/ad-jobs/password")"
     printf 'kibana-server:%s\n' "$(hash "$secrets/kibana/password")"
     printf 'kibana-loader:%s\n' "$(hash "$secrets/kibana/loader")"
     printf 'scientist:%s\n' "$(hash "$secrets/elasticsearch/scientist")"
@@ -44,6 +46,7 @@ keep "$secrets/kibana/encryption-key"
 cat >"$secrets/elasticsearch/users_roles" <<'ROLES'
 ingest_api:ingest-api
 qc_consumer:qc-consumer
+ad_jobs:ad-jobs
 kibana_system:kibana-server
 kibana_admin:kibana-loader
 viewer:scientist
@@ -53,4 +56,4 @@ ROLES
 chmod 400 "$secrets"/*/*
 chown -R "$elasticsearch_user" "$secrets/elasticsearch"
 chown -R "$kibana_user" "$secrets/kibana"
-chown -R "$hub_user" "$secrets/ingest-api" "$secrets/qc-consumer"
+chown -R "$hub_user" "$secrets/ingest-api" "$secrets/qc-consumer" "$secrets/ad-jobs"

@@ -2,16 +2,17 @@
 
 use std::path::PathBuf;
 
-use ad_jobs::{
-    csv_series::Series,
-    detect_file::{Gaps, Mode, likely_seasons},
-    nab::Detector,
-};
 use anyhow::bail;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use detect::{
     Direction, guarded,
     strict::{self, Threshold},
+};
+
+use crate::{
+    csv_series::Series,
+    detect_file::{Gaps, Mode, likely_seasons},
+    nab::Detector,
 };
 
 const DETECT_EXAMPLES: &str = "\
@@ -26,15 +27,6 @@ or as date and time of day in two; guarded mode puts them on the grid of their t
 const NAB_EXAMPLES: &str = "\
 The folder has the benchmark's categories as folders and combined_windows.json (or ../labels/combined_windows.json); files that are \
 not there are left out. Writes results/<detector>/<category>/<detector>_<file>.csv and prints the scores of the three profiles.";
-
-/// Looks for anomalies that no single value shows.
-#[derive(Debug, Parser)]
-#[command(name = "ad-jobs", version)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
 
 /// What there is to do.
 #[derive(Debug, Subcommand)]

@@ -2,6 +2,16 @@
 //!
 //! **Invariant:** detectors are in `detect`; here is what feeds them and what becomes of what they find.
 
+pub mod cli;
 pub mod csv_series;
 pub mod detect_file;
+pub mod files;
+pub mod judge;
+pub mod metrics;
 pub mod nab;
+mod publish;
+pub mod schedule;
+mod status;
+pub mod window;
+
+pub use status::Status;

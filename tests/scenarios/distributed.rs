@@ -4,6 +4,7 @@
 mod arrival;
 mod dead_letters;
 mod deletion;
+mod detection;
 mod differential;
 mod faults;
 mod feeder;

@@ -7,6 +7,7 @@ mod corrupted_tail;
 mod dead_letters;
 mod deletion;
 mod demo;
+mod detection;
 mod disks;
 mod feeder;
 mod hostile_input;

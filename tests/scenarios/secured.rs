@@ -6,12 +6,20 @@ use distributed::{
     log::{KafkaLog, Mechanism, Sasl, Secret, Settings, Tls},
     store::{self, Access, ElasticStore},
 };
+use harness::{Launch, wait_for};
 use ports::{ErrorKind, PortError, Store, SystemClock};
 use servers::{Elasticsearch, Kafka, Security};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
-use crate::{folder, samples::Sample, stack};
+use crate::{
+    folder,
+    samples::Sample,
+    stack::{self, PROGRAMS},
+};
+
+/// How long detection may take.
+const DETECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn keys(security: &Security) -> TempDir {
     let keys = folder();
@@ -31,25 +39,46 @@ async fn readings_go_through_and_strangers_are_kept_out() {
     let (for_kafka, for_elasticsearch) = (for_kafka.path(), for_elasticsearch.path());
 
     let data = folder();
-    let launch = stack::on(data.path(), &kafka.bootstrap(), &elasticsearch.url())
-        .key("KAFKA__SECURITY_PROTOCOL", "sasl_ssl")
-        .key("KAFKA__CA_FILE", &path(for_kafka, "ca.pem"))
-        .key("KAFKA__CERTIFICATE_FILE", &path(for_kafka, "client.pem"))
-        .key("KAFKA__KEY_FILE", &path(for_kafka, "client.key"))
-        .key("KAFKA__SASL_MECHANISM", "scram-sha-512")
-        .key("KAFKA__USER", Security::USER)
-        .key("KAFKA__PASSWORD_FILE", &path(for_kafka, "password"))
-        .key("ELASTICSEARCH__CA_FILE", &path(for_elasticsearch, "ca.pem"))
-        .key("ELASTICSEARCH__USER", Security::USER)
-        .key("ELASTICSEARCH__PASSWORD_FILE", &path(for_elasticsearch, "password"))
-        // The rights are for these names.
-        .key("ELASTICSEARCH__INDEX_PREFIX", "");
-    let mut hub = launch.start().await;
-    let sample = Sample::plain("emb3", 1, 1);
+    let on_them = |launch: Launch| stack::with_servers(launch, data.path(), &kafka.bootstrap(), &elasticsearch.url());
+    let keyed = |launch: Launch, user: &str| {
+        on_them(launch)
+            .key("KAFKA__SECURITY_PROTOCOL", "sasl_ssl")
+            .key("KAFKA__CA_FILE", &path(for_kafka, "ca.pem"))
+            .key("KAFKA__CERTIFICATE_FILE", &path(for_kafka, "client.pem"))
+            .key("KAFKA__KEY_FILE", &path(for_kafka, "client.key"))
+            .key("KAFKA__SASL_MECHANISM", "scram-sha-512")
+            .key("KAFKA__USER", Security::USER)
+            .key("KAFKA__PASSWORD_FILE", &path(for_kafka, "password"))
+            .key("ELASTICSEARCH__CA_FILE", &path(for_elasticsearch, "ca.pem"))
+            .key("ELASTICSEARCH__USER", user)
+            .key("ELASTICSEARCH__PASSWORD_FILE", &path(for_elasticsearch, "password"))
+            // The rights are for these names.
+            .key("ELASTICSEARCH__INDEX_PREFIX", "")
+    };
+    let mut hub = keyed(Launch::distributed(&PROGRAMS, data.path()), Security::USER).start().await;
+    let of_detection = folder();
+    let detection = Launch::distributed(&[stack::AD_JOBS], of_detection.path());
+    let detection =
+        keyed(detection, Security::DETECTION_USER).key("DETECTION__EVERY", "1s").key("DETECTION__GRACE", "1s");
+    let mut detection = detection.start().await;
+    // Without a value, it is an outage.
+    let mut sample = Sample::plain("emb3", 1, 1);
+    sample.row[0] = None;
     hub.post("/v1/readings/emb", "application/json", sample.json()).await.expect(202);
     hub.processed("emb", 1).await;
     let items = hub.get("/v1/readings/emb?sensor_id=emb3").await.expect(200).json();
     assert_eq!(items["items"].as_array().map(Vec::len), Some(1), "{items}");
+    wait_for("an anomaly of who may write no more than that", DETECT_TIMEOUT, async || {
+        let metrics = detection.metrics().await;
+        let found = metrics.sum("iot_hub_detection_anomalies_total", "outage");
+        if found == 1 {
+            Ok(())
+        } else {
+            Err(format!("{found} anomalies; {}", detection.get("/health/ready").await.text()))
+        }
+    })
+    .await;
+    detection.stop().await;
     hub.stop().await;
 
     strangers_to_kafka(&kafka.bootstrap(), for_kafka, for_elasticsearch).await;

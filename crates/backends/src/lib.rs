@@ -1,14 +1,14 @@
-//! Opens the log and the store of a hub, wherever they are.
+//! Opens the log, the store and the findings of a hub, wherever they are.
 //!
-//! **Invariant:** only this crate asks which backend is configured; everybody else has the two ports.
+//! **Invariant:** only this crate asks which backend is configured; everybody else has the ports.
 
 use std::{path::PathBuf, sync::Arc};
 
 #[cfg(feature = "distributed")]
-use distributed::{log::KafkaLog, store::ElasticStore};
+use distributed::{findings::ElasticFindings, log::KafkaLog, store::ElasticStore};
 use domain::Sensor;
 use embedded::Folder;
-use ports::{Clock, ErrorKind, Log, PortError, Store};
+use ports::{Clock, ErrorKind, Findings, Log, PortError, Store};
 
 /// Where log and store are, and what they go by.
 #[derive(Debug, Clone)]
@@ -48,14 +48,15 @@ impl OpenError {
     }
 }
 
-/// An open log and an open store.
+/// An open log, an open store and open findings.
 pub struct Backends {
     log: Arc<dyn Log>,
     store: Arc<dyn Store>,
+    findings: Arc<dyn Findings>,
     place: Place,
 }
 
-/// Where both are.
+/// Where they are.
 enum Place {
     Embedded(PathBuf, Arc<Folder>),
     #[cfg(feature = "distributed")]
@@ -63,7 +64,7 @@ enum Place {
 }
 
 impl Backends {
-    /// Opens both.
+    /// Opens them.
     ///
     /// # Errors
     /// [`OpenError`], each saying what to do.
@@ -71,15 +72,16 @@ impl Backends {
         match settings {
             Settings::Embedded { folder: path, settings } => {
                 let folder = Folder::open(path, settings.clone(), clock)?;
-                let (log, store) = (folder.log(), folder.store());
-                Ok(Self { log, store, place: Place::Embedded(path.clone(), Arc::new(folder)) })
+                let (log, store, findings) = (folder.log(), folder.store(), folder.findings());
+                Ok(Self { log, store, findings, place: Place::Embedded(path.clone(), Arc::new(folder)) })
             }
             #[cfg(feature = "distributed")]
             Settings::Distributed { log, store } => {
+                let findings = Arc::new(ElasticFindings::new(store)?);
                 let store = Arc::new(ElasticStore::new((**store).clone())?);
                 let log = Arc::new(KafkaLog::open((**log).clone(), clock).await?);
                 let place = Place::Distributed(Arc::clone(&log), Arc::clone(&store));
-                Ok(Self { log, store, place })
+                Ok(Self { log, store, findings, place })
             }
         }
     }
@@ -94,7 +96,21 @@ impl Backends {
         Arc::clone(&self.store)
     }
 
-    /// The data folder and its path, where both are in one: to be copied while it is in use.
+    /// The findings.
+    pub fn findings(&self) -> Arc<dyn Findings> {
+        Arc::clone(&self.findings)
+    }
+
+    /// Says whether other processes may be at work on the same log, store and findings.
+    pub fn are_shared(&self) -> bool {
+        match &self.place {
+            Place::Embedded(..) => false,
+            #[cfg(feature = "distributed")]
+            Place::Distributed(..) => true,
+        }
+    }
+
+    /// The data folder and its path, where all are in one: to be copied while it is in use.
     pub fn folder(&self) -> Option<(PathBuf, Arc<Folder>)> {
         match &self.place {
             Place::Embedded(path, folder) => Some((path.clone(), Arc::clone(folder))),
@@ -119,7 +135,7 @@ impl Backends {
     /// `DiskFull` or `Corrupt` where the last sync failed, `Unavailable` where the servers are away; nothing acknowledged is lost by
     /// that, either.
     pub async fn close(self) -> Result<bool, PortError> {
-        drop((self.log, self.store));
+        drop((self.log, self.store, self.findings));
         match self.place {
             Place::Embedded(_, folder) => match Arc::into_inner(folder) {
                 Some(folder) => folder.close().map(|()| true),

@@ -3,6 +3,7 @@
 //! **Invariant:** nothing here does I/O or asks for the time; every value of a type here is valid, because only `parse`
 //! functions and checked constructors make one.
 
+mod anomaly;
 mod dead_letter;
 mod duration_text;
 mod id;
@@ -10,12 +11,14 @@ mod judged;
 mod quality_control;
 mod reading;
 mod replay;
+mod run;
 mod sensor;
 mod sensor_type;
 mod time;
 mod topic;
 mod value;
 
+pub use anomaly::{Anomaly, AnomalyId, AnomalyKind, Severity};
 pub use dead_letter::{DeadLetter, Payload};
 pub use id::{Id, IdKind, InvalidId, PropertyId, PropertyKind, SensorId, SensorKind, SensorTypeId, SensorTypeKind};
 pub use judged::{Judged, Merge, Row, RowRef, Rows};
@@ -25,6 +28,7 @@ pub use quality_control::{
 };
 pub use reading::{Deletion, Reading, Readings};
 pub use replay::{Changes, PartReport, Rejudgement};
+pub use run::{Run, RunId, RunKind, RunState, Trigger};
 pub use sensor::{Place, Sensor, SensorFault};
 pub use sensor_type::{
     Column, CsvDialect, GrossRange, ObservedProperty, PROPERTIES_MAX, SensorType, SensorTypeDraft, SensorTypeFault,

@@ -41,6 +41,11 @@ impl Topic {
         Self("dead-letters".into())
     }
 
+    /// The topic of what detection found.
+    pub fn anomalies() -> Self {
+        Self("anomalies".into())
+    }
+
     /// Takes a stored name back.
     pub fn from_name(name: &str) -> Self {
         Self(name.into())

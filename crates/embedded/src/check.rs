@@ -20,6 +20,10 @@ pub struct CheckReport {
     pub blocks: u64,
     /// Rows that are not in blocks yet; the newer ones of an identity that is in a block too are among them.
     pub staged_rows: u64,
+    /// Anomalies that detectors found.
+    pub anomalies: u64,
+    /// Runs of detectors.
+    pub runs: u64,
     /// Bytes read.
     pub bytes: u64,
     /// Every fault found, in words.
@@ -65,6 +69,10 @@ pub fn check(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<CheckReport, 
         if let Err(error) = result {
             findings.fault(error.to_string());
         }
+    }
+    match crate::findings::verify(&keyspaces.findings) {
+        Ok((anomalies, runs)) => (findings.report.anomalies, findings.report.runs) = (anomalies, runs),
+        Err(error) => findings.fault(error.to_string()),
     }
     Ok(findings.report)
 }

@@ -11,12 +11,13 @@ use fjall::{
     CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
     config::CompressionPolicy,
 };
-use ports::{Clock, Log, PortError, Store};
+use ports::{Clock, Findings, Log, PortError, Store};
 
 use crate::{
     backup::{self, BackupReport},
     disk::Disk,
     error::from_database,
+    findings::{self, EmbeddedFindings},
     log::{self, Bounds, EmbeddedLog},
     store::{self, EmbeddedStore},
 };
@@ -106,12 +107,13 @@ pub enum OpenError {
     Storage(PortError),
 }
 
-/// An open data folder: both ports on one disk.
+/// An open data folder: the ports on one disk.
 pub struct Folder {
     database: Database,
     keyspaces: Vec<Keyspace>,
     log: Arc<EmbeddedLog>,
     store: Arc<EmbeddedStore>,
+    findings: Arc<EmbeddedFindings>,
 }
 
 impl Folder {
@@ -127,9 +129,11 @@ impl Folder {
         let all = keyspaces.all();
         let bounds = Bounds { retention: settings.log_retention, size_max: settings.log_size_max };
         let log = EmbeddedLog::open(database.clone(), keyspaces.log, clock, Arc::clone(&disk), bounds);
+        let findings = EmbeddedFindings::new(database.clone(), keyspaces.findings, Arc::clone(&disk));
         let shared = store::Shared::new(database.clone(), keyspaces.store, disk, settings.memtable_size_max);
         let store = EmbeddedStore::open(shared).map_err(OpenError::Storage)?;
-        Ok(Self { database, keyspaces: all, log: Arc::new(log.map_err(OpenError::Storage)?), store: Arc::new(store) })
+        let log = Arc::new(log.map_err(OpenError::Storage)?);
+        Ok(Self { database, keyspaces: all, log, store: Arc::new(store), findings: Arc::new(findings) })
     }
 
     /// The log in this folder.
@@ -140,6 +144,11 @@ impl Folder {
     /// The store in this folder.
     pub fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store) as _
+    }
+
+    /// The findings in this folder.
+    pub fn findings(&self) -> Arc<dyn Findings> {
+        Arc::clone(&self.findings) as _
     }
 
     /// Applies the log's retention now; it is applied every ten seconds anyway.
@@ -163,6 +172,7 @@ impl Folder {
     /// # Errors
     /// `DiskFull` or `Corrupt` where the last sync failed; nothing acknowledged is lost by that.
     pub fn close(self) -> Result<(), PortError> {
+        self.findings.close();
         self.store.close();
         self.log.close();
         self.database.persist(PersistMode::SyncAll).map_err(|e| from_database("the last sync", e))
@@ -201,6 +211,7 @@ impl Values {
 pub(crate) struct OpenKeyspaces {
     pub log: log::Keyspaces,
     pub store: store::Keyspaces,
+    pub findings: findings::Keyspaces,
 }
 
 impl OpenKeyspaces {
@@ -223,12 +234,17 @@ impl OpenKeyspaces {
             blocks: open("store-blocks", Values::PackedForLong)?,
             arrivals: open("store-arrivals", Values::Plain)?,
         };
-        Ok(Self { log, store })
+        let findings = findings::Keyspaces {
+            anomalies: open("findings-anomalies", Values::Plain)?,
+            runs: open("findings-runs", Values::Plain)?,
+            shares: open("findings-shares", Values::Plain)?,
+        };
+        Ok(Self { log, store, findings })
     }
 
     /// All of them, for copying.
     pub fn all(&self) -> Vec<Keyspace> {
-        let (log, store) = (&self.log, &self.store);
+        let (log, store, findings) = (&self.log, &self.store, &self.findings);
         let all = [
             &log.records,
             &log.document_keys,
@@ -239,6 +255,9 @@ impl OpenKeyspaces {
             &store.staged,
             &store.blocks,
             &store.arrivals,
+            &findings.anomalies,
+            &findings.runs,
+            &findings.shares,
         ];
         all.into_iter().cloned().collect()
     }

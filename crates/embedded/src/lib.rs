@@ -1,4 +1,4 @@
-//! Both ports on one disk: the log and the store in one data folder, for one process, with nothing to install.
+//! The ports on one disk: the log, the store and the findings in one data folder, for one process, with nothing to install.
 //!
 //! **Invariant:** log and store share one journal. An append is synced before it is answered; the store's writes and the committed positions
 //! stand behind it in the same journal and need no sync of their own: whatever prefix survives a crash is consistent, and
@@ -9,6 +9,7 @@ mod check;
 mod codec;
 mod disk;
 mod error;
+mod findings;
 mod folder;
 mod interner;
 mod log;

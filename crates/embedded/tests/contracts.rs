@@ -5,8 +5,8 @@ use std::{fs, path::Path, sync::Arc};
 use async_trait::async_trait;
 use embedded::Folder;
 use ports::{
-    Log, ManualClock, Store,
-    contracts::{Backend, Ending, Settings},
+    Findings, Log, ManualClock, Store,
+    contracts::{Backend, Ending, Settings, findings::FindingsBackend},
 };
 use tempfile::TempDir;
 
@@ -78,10 +78,25 @@ impl Backend for Embedded {
 
     async fn disturb(&mut self, step: u64) {
         match step % 400 {
-            133 => self.reopen(Ending::Closed).await,
-            266 => self.reopen(Ending::Killed).await,
+            133 => Backend::reopen(self, Ending::Closed).await,
+            266 => Backend::reopen(self, Ending::Killed).await,
             _ => {}
         }
+    }
+}
+
+#[async_trait]
+impl FindingsBackend for Embedded {
+    async fn start() -> Self {
+        <Self as Backend>::start(Settings::default()).await
+    }
+
+    fn findings(&self) -> Arc<dyn Findings> {
+        self.folder().findings()
+    }
+
+    async fn reopen(&mut self, ending: Ending) {
+        Backend::reopen(self, ending).await;
     }
 }
 
@@ -105,4 +120,8 @@ mod log {
 
 mod store {
     ports::store_contracts!(super::Embedded);
+}
+
+mod findings {
+    ports::findings_contracts!(super::Embedded);
 }

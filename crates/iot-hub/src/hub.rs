@@ -1,7 +1,7 @@
 //! Starts services over the log and the store, and stops them in order.
 //!
 //! **Invariant:** stopping goes along the walk of a reading: requests first, then quality control, then the backends, so that nothing
-//! is accepted behind the back of who would process it.
+//! is accepted behind the back of who would process it. Detection, which goes on where it was, stops with the requests.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use ports::{Clock, ErrorKind, Log, PortError, SystemClock};
 use registry::{Registry, RegistryError};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
-use crate::{address_file::AddressFile, config::Config, control::Control, logging, signals};
+use crate::{address_file::AddressFile, config::Config, control::Control, detection, logging, signals};
 
 /// How long quality control may work on what is pending when the hub stops; the rest waits in the log for the next start.
 const PENDING_GRACE: Duration = Duration::from_secs(3);
@@ -42,18 +42,25 @@ pub enum Services {
     IngestApi,
     /// Quality control; its HTTP port says how it is, and nothing else.
     QcConsumer,
+    /// Scheduled detection; the same of its HTTP port.
+    AdJobs,
 }
 
 impl Services {
     fn surface(self) -> Surface {
         match self {
             Self::All | Self::IngestApi => Surface::Everything,
-            Self::QcConsumer => Surface::Health,
+            Self::QcConsumer | Self::AdJobs => Surface::Health,
         }
     }
 
     fn judge(self) -> bool {
-        self != Self::IngestApi
+        matches!(self, Self::All | Self::QcConsumer)
+    }
+
+    /// Says whether these services look for anomalies, where the configuration wants the hub to.
+    fn detect(self, hub_detects: bool) -> bool {
+        self == Self::AdJobs || self == Self::All && hub_detects
     }
 }
 
@@ -122,6 +129,8 @@ struct Running {
     requests: JoinHandle<anyhow::Result<()>>,
     /// Quality control, or the count of how far it is elsewhere.
     consumer: JoinHandle<anyhow::Result<()>>,
+    /// Detection, or nothing that ends with the stop.
+    detection: JoinHandle<anyhow::Result<()>>,
     control: Option<JoinHandle<()>>,
     stop_requests: watch::Sender<bool>,
     stop_consumer: watch::Sender<bool>,
@@ -144,6 +153,7 @@ impl Hub<'_> {
         drop(running.address_file);
         running.stop_requests.send_replace(true);
         let requests = running.requests.await?;
+        let detection = running.detection.await?;
         if let Some(control) = running.control {
             control.await?;
         }
@@ -153,7 +163,8 @@ impl Hub<'_> {
         running.stop_consumer.send_replace(true);
         let consumer = running.consumer.await?;
         requests.context("the REST service failed")?;
-        consumer.context("quality control failed")
+        consumer.context("quality control failed")?;
+        detection.context("detection failed")
     }
 
     /// Opens the registry and gives it the built-in sensor types and those of the folder named in the configuration. Waits for a log
@@ -186,11 +197,14 @@ impl Hub<'_> {
             Some((path, folder)) => Some(Control::bind(&path)?.run(folder, path, requests_stopped.clone())),
             None => None,
         };
+        let detection = self.detection(registry.clone(), metrics.clone(), requests_stopped.clone());
+        let detection = until_ended(detection, end.clone());
         let requests = until_ended(async move { Ok(service.run(requests_stopped).await?) }, end.clone());
         let consumer = until_ended(self.consumer(registry, metrics, consumer_stopped), end);
         let running = Running {
             requests: tokio::spawn(requests),
             consumer: tokio::spawn(consumer),
+            detection: tokio::spawn(detection),
             control: control.map(tokio::spawn),
             stop_requests,
             stop_consumer,
@@ -208,7 +222,26 @@ impl Hub<'_> {
             http.readiness.push(quality_control_is_ready(self.config.qc.status.clone()));
             http.readiness.push(unread_is_safe(self.backends.upkeep()));
         }
+        if self.services.detect(self.config.detects) {
+            http.readiness.push(detection::is_ready(self.config.detection.status.clone()));
+        }
         Ok(ingest_api::Service::bind(ports, http)?)
+    }
+
+    /// Detection, where these services have it.
+    fn detection(
+        &self,
+        registry: Registry,
+        metrics: prometheus::Registry,
+        stop: watch::Receiver<bool>,
+    ) -> BoxFuture<'static, anyhow::Result<()>> {
+        if !self.services.detect(self.config.detects) {
+            return until_stopped(stop);
+        }
+        let (log, store, findings) = (self.backends.log(), self.backends.store(), self.backends.findings());
+        let ports = ad_jobs::schedule::Ports { log, store, findings, registry, clock: Arc::clone(&self.clock) };
+        let config = detection::config(&self.config.detection, self.backends.are_shared());
+        Box::pin(async move { Ok(ad_jobs::schedule::run(ports, config, &metrics, stop).await?) })
     }
 
     /// Quality control; where another process does that, what tells `/metrics` how far it is.
@@ -219,6 +252,9 @@ impl Hub<'_> {
         mut stop: watch::Receiver<bool>,
     ) -> BoxFuture<'static, anyhow::Result<()>> {
         let (log, store, clock) = (self.backends.log(), self.backends.store(), Arc::clone(&self.clock));
+        if self.services == Services::AdJobs {
+            return until_stopped(stop);
+        }
         if !self.services.judge() {
             return Box::pin(async move {
                 let report = qc_consumer::report_progress(log, registry, &metrics, PROGRESS_EVERY);
@@ -238,6 +274,14 @@ impl Hub<'_> {
             }
         })
     }
+}
+
+/// A service that does nothing.
+fn until_stopped(mut stop: watch::Receiver<bool>) -> BoxFuture<'static, anyhow::Result<()>> {
+    Box::pin(async move {
+        signals::stopped(&mut stop).await;
+        Ok(())
+    })
 }
 
 /// Tries to open something until it is there, or fails for another reason than being away; `None` where the stop comes first.

@@ -9,6 +9,7 @@ pub mod cli;
 mod config;
 mod control;
 mod demo;
+mod detection;
 mod hub;
 mod logging;
 pub mod service;

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Command, FromArgMatches};
+use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use toml::Value;
 
 use crate::{
@@ -65,19 +65,37 @@ struct ServiceFlags {
 
 /// Runs the program `name`, which has one of the services of the distributed stack, until a signal stops it.
 pub fn main(name: &'static str, about: &'static str, services: Services) -> ExitCode {
-    let command = Command::new(name).version(env!("CARGO_PKG_VERSION")).about(about).after_help(EXAMPLES);
-    let matches = ServiceFlags::augment_args(command).get_matches();
-    let run = || {
-        let ServiceFlags { flags, print_config } = ServiceFlags::from_arg_matches(&matches)?;
-        if print_config {
-            print!("{DEFAULT_TOML}");
-            return Ok(ExitCode::SUCCESS);
-        }
-        let mut layers = flags.layers()?;
-        layers.add_flag("backends.stack", Value::String("distributed".to_owned()), name);
-        hub::run(&Config::validate(layers)?, services).map(|()| ExitCode::SUCCESS)
+    let matches = command(name, about).get_matches();
+    exit(name, serve(name, &matches, services))
+}
+
+/// Runs the program `ad-jobs`: scheduled detection until a signal stops it, or a detector on a file.
+pub fn ad_jobs() -> ExitCode {
+    let (name, about) =
+        ("ad-jobs", "Detection: looks for anomalies that no single value shows, every quarter of an hour");
+    let command = command(name, about).args_conflicts_with_subcommands(true);
+    let matches = ad_jobs::cli::Command::augment_subcommands(command).get_matches();
+    let run = || match matches.subcommand() {
+        Some(_) => ad_jobs::files::run(ad_jobs::cli::Command::from_arg_matches(&matches)?).map(|()| ExitCode::SUCCESS),
+        None => serve(name, &matches, Services::AdJobs),
     };
     exit(name, run())
+}
+
+fn command(name: &'static str, about: &'static str) -> Command {
+    let command = Command::new(name).version(env!("CARGO_PKG_VERSION")).about(about).after_help(EXAMPLES);
+    ServiceFlags::augment_args(command)
+}
+
+fn serve(name: &'static str, matches: &ArgMatches, services: Services) -> anyhow::Result<ExitCode> {
+    let ServiceFlags { flags, print_config } = ServiceFlags::from_arg_matches(matches)?;
+    if print_config {
+        print!("{DEFAULT_TOML}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut layers = flags.layers()?;
+    layers.add_flag("backends.stack", Value::String("distributed".to_owned()), name);
+    hub::run(&Config::validate(layers)?, services).map(|()| ExitCode::SUCCESS)
 }
 
 const EXAMPLES: &str = "\

@@ -1,4 +1,4 @@
-//! The two ports of the platform, the log and the store, and the clock: what every backend promises and every service relies on.
+//! The ports of the platform, the log, the store and the findings, and the clock: what every backend promises and every service relies on.
 //!
 //! **Invariant:** a service knows these traits alone; the doc comments are the contract, and `contracts` runs them against
 //! every backend.
@@ -7,12 +7,15 @@ mod clock;
 #[cfg(feature = "contracts")]
 pub mod contracts;
 mod error;
+mod findings;
+pub mod leases;
 mod log;
 pub mod memory;
 mod store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{ErrorKind, PortError};
+pub use findings::{AnomalyQuery, Claim, Effect, Findings, Lease, Recorded, RunQuery};
 pub use log::{
     Appended, Batch, Committed, Consumer, Content, Delivery, Document, Extent, Log, Reader, TopicKind, Totals,
     Undecodable,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ports::{
-    Log, ManualClock, Store,
-    contracts::{Backend, Ending, Settings},
-    memory::{LogSettings, MemoryLog, MemoryStore},
+    Findings, Log, ManualClock, Store,
+    contracts::{Backend, Ending, Settings, findings::FindingsBackend},
+    memory::{LogSettings, MemoryFindings, MemoryLog, MemoryStore},
 };
 
 /// The log and the store in memory; topics of readings have `PARTITIONS` partitions.
@@ -55,4 +55,24 @@ mod store {
 
 mod store_beside_a_log_of_four_partitions {
     ports::contract_tests!(super::Memory<4>, store: a_commit_never_outlives_the_writes_before_it);
+}
+
+/// The findings in memory.
+struct Remembered(MemoryFindings);
+
+#[async_trait]
+impl FindingsBackend for Remembered {
+    async fn start() -> Self {
+        Self(MemoryFindings::new())
+    }
+
+    fn findings(&self) -> Arc<dyn Findings> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn reopen(&mut self, _: Ending) {}
+}
+
+mod findings {
+    ports::findings_contracts!(super::Remembered);
 }

@@ -149,18 +149,20 @@ fn secured(security: &Security, settings: &Path) -> Result<String> {
         .to_owned())
 }
 
-/// Makes the user of a secured node.
+/// Makes the users of a secured node.
 fn add_user(program: &Path, (java, settings): (&Path, &Path)) -> Result<()> {
     let users = fs::read_to_string(settings.join("users")).unwrap_or_default();
-    if users.starts_with(Security::USER) {
+    if users.contains(Security::DETECTION_USER) {
         return Ok(());
     }
-    let mut add = Command::new(program.join("bin/elasticsearch-users"));
-    add.args(["useradd", Security::USER, "-p", Security::PASSWORD, "-r", "ingest_api,qc_consumer"]);
-    add.env("ES_JAVA_HOME", java).env("ES_PATH_CONF", settings).stdin(Stdio::null());
-    let output = add.output().context("can't run `elasticsearch-users`")?;
-    let said = [output.stdout, output.stderr].concat();
-    ensure!(output.status.success(), "no user can be made: {}", String::from_utf8_lossy(&said).trim());
+    for (user, roles) in [(Security::USER, "ingest_api,qc_consumer"), (Security::DETECTION_USER, "ad_jobs")] {
+        let mut add = Command::new(program.join("bin/elasticsearch-users"));
+        add.args(["useradd", user, "-p", Security::PASSWORD, "-r", roles]);
+        add.env("ES_JAVA_HOME", java).env("ES_PATH_CONF", settings).stdin(Stdio::null());
+        let output = add.output().context("can't run `elasticsearch-users`")?;
+        let said = [output.stdout, output.stderr].concat();
+        ensure!(output.status.success(), "no user can be made: {}", String::from_utf8_lossy(&said).trim());
+    }
     Ok(())
 }
 

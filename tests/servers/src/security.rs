@@ -27,7 +27,9 @@ pub struct Identity {
 impl Security {
     /// The user that the server knows.
     pub const USER: &str = "hub";
-    /// The user's password.
+    /// A user who may do what detection does in Elasticsearch, and no more.
+    pub const DETECTION_USER: &str = "ad-jobs";
+    /// The password of both.
     pub const PASSWORD: &str = "of the tests alone";
 
     /// A new authority, and what it signs.

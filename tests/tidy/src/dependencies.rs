@@ -21,11 +21,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("registry", &["domain", "ports"]),
     ("ingest-api", &["domain", "checks", "ports", "judge", "registry"]),
     ("qc-consumer", &["domain", "checks", "ports", "judge", "registry"]),
-    ("ad-jobs", &["domain", "detect"]),
+    ("ad-jobs", &["domain", "detect", "ports", "registry"]),
     ("feeder", &[]),
     (
         "iot-hub",
-        &["domain", "ports", "embedded", "distributed", "backends", "registry", "ingest-api", "qc-consumer", "feeder"],
+        &[
+            "domain",
+            "ports",
+            "embedded",
+            "distributed",
+            "backends",
+            "registry",
+            "ingest-api",
+            "qc-consumer",
+            "ad-jobs",
+            "feeder",
+        ],
     ),
     ("services", &["iot-hub"]),
     ("harness", &[]),
@@ -34,9 +45,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tidy", &[]),
 ];
 
-/// What tests may know beyond that: a crate itself with other features, the harness where the binary is built, and real servers.
+/// What tests may know beyond that: a crate itself with other features, the harness where the binary is built, and real servers; and
+/// the data folder that a benchmark of detection reads.
 const ARROWS_OF_TESTS: &[(&str, &[&str])] = &[
     ("iot-hub", &["harness"]),
+    ("ad-jobs", &["embedded"]),
     ("services", &["harness", "servers", "distributed", "registry", "feeder", "domain", "ports"]),
     ("distributed", &["servers"]),
 ];

@@ -8,8 +8,8 @@
 
 mod batch;
 mod buckets;
-mod bulk;
-mod client;
+pub(crate) mod bulk;
+pub(crate) mod client;
 mod document;
 mod health;
 mod hits;
@@ -17,7 +17,7 @@ mod period;
 mod remove;
 mod revise;
 mod scan;
-mod search;
+pub(crate) mod search;
 mod sensors;
 mod settings;
 mod statistics;

@@ -2,5 +2,6 @@
 
 mod contracts;
 mod faults;
+mod findings;
 mod indices;
 mod place;

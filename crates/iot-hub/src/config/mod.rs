@@ -35,6 +35,10 @@ pub struct Config {
     pub http: ingest_api::Config,
     /// What quality control goes by.
     pub qc: qc_consumer::Config,
+    /// Whether the hub with every service looks for anomalies.
+    pub detects: bool,
+    /// What detection goes by, but for its name and its shares.
+    pub detection: ad_jobs::schedule::Config,
     /// What is said on standard error.
     pub tracing: Tracing,
 }
@@ -125,6 +129,8 @@ impl Config {
                 records_max: fields.count("qc.records_max", 1..=1_000_000),
                 ..qc_consumer::Config::default()
             },
+            detects: fields.boolean("detection.enabled"),
+            detection: detection(&mut fields),
             tracing: tracing(&mut fields),
         };
         match fields.into_faults() {
@@ -182,6 +188,15 @@ fn http(fields: &mut Fields<'_>) -> ingest_api::Config {
     let consumer_group = qc_consumer::GROUP.to_owned();
     let stop_grace = REQUESTS_GRACE;
     ingest_api::Config { listen, body_size_max, workers, consumer_group, stop_grace, ..ingest_api::Config::default() }
+}
+
+fn detection(fields: &mut Fields<'_>) -> ad_jobs::schedule::Config {
+    ad_jobs::schedule::Config {
+        every: fields.duration("detection.every", ["1s", "1d"]),
+        grace: fields.duration("detection.grace", ["1s", "1h"]),
+        lease: fields.duration("detection.lease", ["3s", "1h"]),
+        ..ad_jobs::schedule::Config::new("", qc_consumer::GROUP)
+    }
 }
 
 fn tracing(fields: &mut Fields<'_>) -> Tracing {

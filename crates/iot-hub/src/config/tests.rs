@@ -38,6 +38,10 @@ fn defaults_of_the_file_are_valid_and_those_of_the_services() {
     assert_eq!(config.address_file.as_deref(), Some("/srv/iot-hub/address".as_ref()));
     assert_eq!(config.registry.sensors_max, registry::Settings::default().sensors_max);
     assert_eq!(config.qc.records_max, qc_consumer::Config::default().records_max);
+    let detection = ad_jobs::schedule::Config::new("", qc_consumer::GROUP);
+    assert!(config.detects);
+    assert_eq!(config.detection.every, detection.every);
+    assert_eq!((config.detection.grace, config.detection.lease), (detection.grace, detection.lease));
     assert_eq!((config.http.listen, config.http.body_size_max), (http.listen, http.body_size_max));
 }
 

@@ -4,6 +4,7 @@
 //! [`store_contracts!`](crate::store_contracts): each contract becomes a test of its own, under its own name.
 
 mod backend;
+pub mod findings;
 mod fixtures;
 pub mod log;
 pub mod store;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use self::{feeding::months, stack::Stack};
 
 /// What runs in the scenario: all but Kibana, of which there is no image everywhere.
-const SERVICES: &[&str] = &["kafka", "elasticsearch", "ingest-api", "qc-consumer", "prometheus"];
+const SERVICES: &[&str] = &["kafka", "elasticsearch", "ingest-api", "qc-consumer", "ad-jobs", "prometheus"];
 /// What is killed, one after the other, while readings come in.
 const VICTIMS: &[&str] = &["qc-consumer", "ingest-api", "kafka", "elasticsearch"];
 /// How long all readings may take to be queryable, a killed server among them.
@@ -131,7 +131,7 @@ async fn prometheus_sees_every_process(stack: &Stack) {
         let targets = targets["data"]["activeTargets"].as_array().cloned().unwrap_or_default();
         let health = |job: &str| targets.iter().find(|target| target["labels"]["job"] == job).map(|it| &it["health"]);
         let is_up = |job: &&str| health(job).is_some_and(|health| health == "up");
-        if ["ingest-api", "qc-consumer", "prometheus"].iter().all(is_up) { Ok(()) } else { Err(answer) }
+        if ["ingest-api", "qc-consumer", "ad-jobs", "prometheus"].iter().all(is_up) { Ok(()) } else { Err(answer) }
     })
     .await;
 }

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 /// What goes into the image.
-const OF_IMAGE: &[&str] = &["iot-hub", "ingest-api", "qc-consumer", "feeder"];
+const OF_IMAGE: &[&str] = &["iot-hub", "ingest-api", "qc-consumer", "ad-jobs", "feeder"];
 
 /// Where a program is.
 pub fn built(name: &str) -> PathBuf {

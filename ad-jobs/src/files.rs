@@ -1,29 +1,23 @@
-//! The `ad-jobs` command: reads the command line, runs, and prints how it went.
+//! What the program `ad-jobs` does with files: looks at a column, scores detectors on a benchmark, and prints how it went.
 
-mod cli;
+use std::{io, sync::Mutex, thread};
 
-use std::{io, process::ExitCode, sync::Mutex, thread};
+use anyhow::Context;
 
-use ad_jobs::{
+use crate::{
+    cli::{Command, DetectArguments, NabArguments, OutputFormat},
     csv_series, detect_file,
     nab::{self, Corpus, Detector, Profile, ScoredFile},
 };
-use anyhow::Context;
-use clap::Parser;
 
-use crate::cli::{Cli, Command, DetectArguments, NabArguments, OutputFormat};
-
-fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+/// Does what a command says.
+///
+/// # Errors
+/// Where a file can't be read or written, or what is asked for makes no sense.
+pub fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Detect(arguments) => detect(&arguments),
         Command::Nab(arguments) => benchmark(&arguments),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ad-jobs: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }
 

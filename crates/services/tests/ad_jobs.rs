@@ -8,7 +8,7 @@ use std::{
 };
 
 fn reference(file: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference/shesd").join(file);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/shesd").join(file);
     if path.exists() {
         return Some(path);
     }
