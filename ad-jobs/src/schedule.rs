@@ -151,12 +151,14 @@ pub struct Schedule {
     config: Config,
     /// By the name of a share, when it is to be looked at next.
     due: HashMap<String, Timestamp>,
-    /// When this process started: a share that was never worked on begins then.
+    /// When this process started: where nobody had looked at a type before, its shares begin then.
     started_at: Timestamp,
     /// Sensor types of which something was ever accepted.
     used: HashSet<SensorTypeId>,
-    /// Of the others, when nothing of them had been accepted yet: they begin then.
+    /// Of the others, when nothing of them had been accepted yet.
     unused_at: HashMap<SensorTypeId, Timestamp>,
+    /// The same as it was last kept for all processes.
+    origins: HashMap<SensorTypeId, Timestamp>,
     /// By sensor type, where its partitions ended at a time: once that is stored, so is all that was accepted before.
     ends: HashMap<SensorTypeId, (Timestamp, Vec<(Partition, Position)>)>,
 }
@@ -167,8 +169,9 @@ impl Schedule {
         let Ports { log, store, findings, registry, clock } = ports;
         let started_at = clock.now();
         let ports = window::Ports { store, findings, log, clock, metrics };
-        let (due, used, unused_at, ends) = (HashMap::new(), HashSet::new(), HashMap::new(), HashMap::new());
-        Self { ports, registry, config, due, started_at, used, unused_at, ends }
+        let (due, used, unused_at) = (HashMap::new(), HashSet::new(), HashMap::new());
+        let (origins, ends) = (HashMap::new(), HashMap::new());
+        Self { ports, registry, config, due, started_at, used, unused_at, origins, ends }
     }
 
     /// Scans every window that is due and that no other process has; returns early on a stop.
@@ -215,10 +218,35 @@ impl Schedule {
         };
         if has_records {
             self.used.insert(sensor_type.clone());
-        } else {
-            self.unused_at.insert(sensor_type.clone(), now);
+            return Ok(false);
         }
-        Ok(!has_records)
+        self.unused_at.insert(sensor_type.clone(), now);
+        let kept = self.origins.get(sensor_type);
+        if kept.is_none_or(|kept| now.since(*kept) >= self.config.every) {
+            self.origin(sensor_type, Some(now)).await?;
+            self.origins.insert(sensor_type.clone(), now);
+        }
+        Ok(true)
+    }
+
+    /// Since when a sensor type is looked at, kept for all processes, so that a share begins there whoever is the first to claim it; moved
+    /// on where nothing of the type had been accepted at a later time. `None` where another process is just asking.
+    async fn origin(
+        &self,
+        sensor_type: &SensorTypeId,
+        unused_at: Option<Timestamp>,
+    ) -> Result<Option<Timestamp>, PortError> {
+        let Some(lease) = self.leases().claim(&format!("{sensor_type}/origin")).await? else { return Ok(None) };
+        let origin = unused_at.or(lease.done).unwrap_or(self.started_at);
+        if lease.done != Some(origin) {
+            self.ports.findings.complete(&lease, origin).await?;
+        }
+        self.ports.findings.release(&lease).await?;
+        Ok(Some(origin))
+    }
+
+    fn leases(&self) -> Leases {
+        Leases { ports: self.ports.clone(), owner: self.config.owner.clone(), lease: self.config.lease }
     }
 
     async fn share(
@@ -232,7 +260,7 @@ impl Schedule {
         if self.due.get(&name).is_some_and(|due| now < *due) {
             return Ok(());
         }
-        let leases = Leases { ports: self.ports.clone(), owner: self.config.owner.clone(), lease: self.config.lease };
+        let leases = self.leases();
         let Some(mut lease) = leases.claim(&name).await? else {
             // Another process has it; should that one die, its lease runs out.
             self.ports.metrics.lag(&sensor_type.id, share.number, Duration::ZERO);
@@ -256,7 +284,10 @@ impl Schedule {
         loop {
             let from = match lease.done {
                 Some(done) => done,
-                None => self.begin(&sensor_type.id, lease).await?,
+                None => match self.begin(&sensor_type.id, lease).await? {
+                    Some(start) => start,
+                    None => return Ok(()),
+                },
             };
             let window = self.config.window(from);
             let (now, due) = (self.ports.clock.now(), window.to.saturating_add(self.config.grace));
@@ -293,14 +324,16 @@ impl Schedule {
         }
     }
 
-    /// Begins a share that was never worked on with the window that had ended last when this process started, or when nothing of the type
-    /// had been accepted yet; and keeps that: however long it has to wait, none is left out.
-    async fn begin(&self, sensor_type: &SensorTypeId, lease: &mut Lease) -> Result<Timestamp, PortError> {
-        let from = self.unused_at.get(sensor_type).copied().unwrap_or(self.started_at);
+    /// Begins a share that was never worked on with the window that had ended last when its type was first looked at, and keeps that:
+    /// however long it has to wait, none is left out. `None` where that is not known yet.
+    async fn begin(&self, sensor_type: &SensorTypeId, lease: &mut Lease) -> Result<Option<Timestamp>, PortError> {
+        let Some(origin) = self.origin(sensor_type, None).await? else { return Ok(None) };
+        // What was accepted then may not have been seen yet.
+        let from = origin.saturating_sub(self.config.grace);
         let start = self.config.window(from).to.saturating_sub(2 * self.config.every);
         self.ports.findings.complete(lease, start).await?;
         lease.done = Some(start);
-        Ok(start)
+        Ok(Some(start))
     }
 
     /// Says whether all that was accepted before a time, which is over, is in the store.

@@ -172,6 +172,20 @@ async fn a_share_of_a_process_that_died_is_taken_over() {
     assert_eq!(hub.windows().await, [0]);
 }
 
+/// A process saw the type before anything of it was accepted, and died before it worked on any share.
+#[tokio::test]
+async fn a_share_begins_where_its_type_was_first_looked_at_whoever_claims_it() {
+    let mut hub = Hub::new().await;
+    round(&mut hub.process("dead")).await;
+    hub.set(5);
+    hub.store(1).await;
+    hub.set(100);
+    let mut process = hub.process("two");
+    hub.set(300);
+    round(&mut process).await;
+    assert_eq!(hub.windows().await, [0]);
+}
+
 #[tokio::test]
 async fn processes_side_by_side_scan_each_window_once() {
     let mut hub = Hub::new().await;

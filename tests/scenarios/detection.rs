@@ -1,7 +1,7 @@
 //! Detection: a real month has the anomalies that the field knows, each window is looked at once whoever is killed, and what is found is
 //! published.
 
-use std::{collections::BTreeSet, fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, ops::Range, path::Path, time::Duration};
 
 use domain::{Anomaly, Partition, Position, Run, RunState, Topic};
 use harness::{Hub, Launch, Metrics, seeded, wait_for};
@@ -29,6 +29,8 @@ const KILLS: usize = 5;
 /// Sensors and hours of a window that takes a while to scan.
 const SENSORS: u32 = 300;
 const HOURS: u32 = 120;
+/// How long after a post its scan is under way, in milliseconds: window and grace take up to two seconds.
+const SCAN_MS: Range<u64> = 1_200..4_000;
 /// The most kills until one comes in the middle of a scan.
 const KILLS_MAX: usize = 20;
 /// Longer than windows, grace and lease together.
@@ -163,25 +165,29 @@ async fn a_scan_that_is_cut_short_is_done_again_as_the_same_run() {
     let mut rng: StdRng = seeded("detection: cut short");
     let data = folder();
     let mut hub = launch(data.path()).start().await;
-    let sensors = (0..SENSORS).map(|number| format!("emb3.{number}"));
-    let samples: Vec<Sample> = sensors
-        .flat_map(|id| (0..HOURS).map(move |hour| (id.clone(), hour)))
-        .map(|(id, hour)| Sample::random(&id, hour, &mut rng))
-        .collect();
-    hub.post("/v1/readings/emb", "text/csv", csv(&samples)).await.expect(202);
-    let mut cut_short = BTreeSet::new();
+    let (mut cut_short, mut hours) = (BTreeSet::new(), 0..HOURS);
     for _ in 0..KILLS_MAX {
-        harness::a_moment(Duration::from_millis(rng.random_range(200..1_500))).await;
+        hub.post("/v1/readings/emb", "text/csv", of_all_sensors(hours.clone(), &mut rng)).await.expect(202);
+        harness::a_moment(Duration::from_millis(rng.random_range(SCAN_MS))).await;
         let left = stack::kill_detection_and_look(&mut hub, look_at).await;
         cut_short = left.runs.iter().filter(|run| run.state == RunState::Running).map(|run| run.id.clone()).collect();
         if !cut_short.is_empty() {
             break;
         }
+        hours = hours.end..hours.end + 24;
     }
     assert!(!cut_short.is_empty(), "no kill came in the middle of a scan");
-    let left = settled(&mut hub, u64::from(SENSORS * HOURS) * PROPERTIES).await;
+    let left = settled(&mut hub, u64::from(SENSORS * hours.end) * PROPERTIES).await;
     assert!(cut_short.iter().all(|id| left.runs.iter().any(|run| run.id == *id)));
     assert!(hub.stop().await.status.success(), "{}", hub.said());
+}
+
+/// Readings of all sensors in a range of hours.
+fn of_all_sensors(hours: Range<u32>, rng: &mut StdRng) -> String {
+    let of_sensor = |number: u32| hours.clone().map(move |hour| (format!("emb3.{number}"), hour));
+    let samples: Vec<Sample> =
+        (0..SENSORS).flat_map(of_sensor).map(|(id, hour)| Sample::random(&id, hour, rng)).collect();
+    csv(&samples)
 }
 
 /// What is left once so many values were judged and every run has ended; each in one window, and all that was found is published.
