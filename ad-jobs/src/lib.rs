@@ -6,6 +6,7 @@ pub mod cli;
 pub mod csv_series;
 pub mod detect_file;
 pub mod files;
+mod gaps;
 pub mod judge;
 pub mod metrics;
 pub mod nab;

@@ -103,7 +103,7 @@ pub async fn scan(ports: &Ports, bounds: &Bounds, task: Task<'_>) -> Result<Opti
         if judging.len() >= bounds.groups_at_once.max(1) {
             under_way.take_in(judging.join_next().await).await?;
         }
-        let work = read(ports, task, group, &settings).await?;
+        let work = read(ports, group, &settings).await?;
         let (settings, id, now) = (Arc::clone(&settings), under_way.run.id.clone(), ports.clock.now());
         judging.spawn_blocking(move || judge::judge(&work, &settings, &id, now));
     }
@@ -171,20 +171,22 @@ fn new_run(ports: &Ports, task: Task<'_>, settings: &TypeSettings, sensors: usiz
         state: RunState::Running,
         started_at: ports.clock.now(),
         ended_at: None,
-        datastreams: (sensors * sensor_type.width()) as u64,
+        datastreams: (sensors * settings.datastreams()) as u64,
         datastreams_done: 0,
         points: 0,
         anomalies: 0,
         failures: BTreeMap::new(),
         cancel_requested: false,
+        request: None,
+        found: Vec::new(),
     }
 }
 
 /// A sensor and the range of phenomenon times of what is to be judged, both ends inclusive.
-type Arrived = (SensorId, Timestamp, Timestamp);
+pub(crate) type Arrived = (SensorId, Timestamp, Timestamp);
 
 /// What is read at once: many sensors of which little arrived, or one part of what arrived of a sensor whose history was replayed.
-fn groups(
+pub(crate) fn groups(
     arrived: BTreeMap<SensorId, (Timestamp, Timestamp)>,
     settings: &TypeSettings,
     bounds: &Bounds,
@@ -219,9 +221,8 @@ fn groups(
 }
 
 /// Reads a group's rows with the history before them, in one scan.
-async fn read(
+pub(crate) async fn read(
     ports: &Ports,
-    task: Task<'_>,
     group: Vec<Arrived>,
     settings: &TypeSettings,
 ) -> Result<Vec<Work>, PortError> {
@@ -233,10 +234,10 @@ async fn read(
     let mut work: BTreeMap<SensorId, Work> =
         group.into_iter().map(|(id, first, last)| (id.clone(), Work::new(id, first, last, settings))).collect();
     let query = ReadingQuery { sensor_ids, times, ..ReadingQuery::default() };
-    let mut scan = ports.store.scan(&task.sensor_type.id, &query).await?;
+    let mut scan = ports.store.scan(settings.sensor_type(), &query).await?;
     while let Some(part) = scan.next(ROWS_AT_ONCE).await? {
         if let Some(work) = work.get_mut(&part.sensor_id) {
-            work.take(&part.rows);
+            work.take(&part.rows, settings);
         }
     }
     Ok(work.into_values().collect())

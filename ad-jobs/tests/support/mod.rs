@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    Flag, GrossRange, Judged, ObservedProperty, Position, PropertyId, QualityControl, Row, RowRef, Rows, SensorId,
-    SensorType, SensorTypeDraft, SensorTypeId, Span, Timestamp, TypeVersion, Value,
+    Detection, Flag, GrossRange, Judged, ObservedProperty, Position, PropertyId, QualityControl, Row, RowRef, Rows,
+    SensorId, SensorType, SensorTypeDraft, SensorTypeId, Span, Timestamp, TypeVersion, Value,
 };
 use ports::{Judge, Store};
 
@@ -35,6 +35,7 @@ pub fn definition() -> SensorTypeDraft {
         required: true,
         resolution: Some(1.0),
         qc: QualityControl::default(),
+        detection: Detection::default(),
     };
     SensorTypeDraft {
         name: String::new(),
@@ -43,6 +44,7 @@ pub fn definition() -> SensorTypeDraft {
         retention: None,
         properties: vec![property],
         csv: None,
+        detection: Detection::default(),
     }
 }
 

@@ -139,6 +139,7 @@ fn sensor_type(id: &str) -> SensorType {
         retention: None,
         properties: Vec::new(),
         csv: None,
+        detection: Default::default(),
     };
     let mut sensor_type = SensorType::assemble(SensorTypeId::parse(id).expect("an id"), 1, 1, definition);
     sensor_type.property_ids = (0..WIDTH).map(|n| PropertyId::parse(&format!("p{n}")).expect("an id")).collect();

@@ -121,6 +121,7 @@ impl Hub {
             gross_range: None,
             required: false,
             qc: Default::default(),
+            detection: Default::default(),
             resolution: None,
         };
         let draft = SensorTypeDraft {
@@ -130,6 +131,7 @@ impl Hub {
             retention: None,
             properties: properties.iter().map(property).collect(),
             csv: None,
+            detection: Default::default(),
         };
         let id = SensorTypeId::parse(id).expect("a type id");
         let (sensor_type, _) = self.registry.put_sensor_type(id, draft).await.expect("a valid type");

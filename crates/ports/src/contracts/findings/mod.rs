@@ -105,5 +105,7 @@ fn run(id: &str, second: i64) -> Run {
         anomalies: 2,
         failures: BTreeMap::from([("too little history".to_owned(), 1)]),
         cancel_requested: false,
+        request: None,
+        found: Vec::new(),
     }
 }
