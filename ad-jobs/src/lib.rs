@@ -11,6 +11,7 @@ pub mod judge;
 pub mod metrics;
 pub mod nab;
 mod publish;
+pub mod requested;
 pub mod schedule;
 mod status;
 pub mod window;
