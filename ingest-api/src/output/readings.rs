@@ -151,7 +151,7 @@ fn order(text: &str) -> Result<Order, String> {
     }
 }
 
-fn limit(text: &str, format: Format) -> Result<u64, String> {
+pub(super) fn limit(text: &str, format: Format) -> Result<u64, String> {
     let limit = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit())).and_then(|t| t.parse().ok());
     match format {
         Format::Json => limit
