@@ -41,7 +41,8 @@ pub trait Findings: Send + Sync {
     /// `Unavailable`, `Corrupt`.
     async fn run(&self, id: &RunId) -> Result<Option<Run>, PortError>;
 
-    /// Runs, those that started last first, then by id; at most `query.count_max`.
+    /// Runs, those that started last first, then by id; at most `query.count_max`. Where a state is asked for that is not an end, the
+    /// work grows with the runs that have not ended, however many have.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
