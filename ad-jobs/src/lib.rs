@@ -13,6 +13,7 @@ pub mod nab;
 mod publish;
 pub mod requested;
 pub mod schedule;
+pub mod service;
 mod status;
 pub mod window;
 

@@ -15,16 +15,17 @@ use std::{
 
 use domain::{Detection, DetectionMode, Run, RunId, RunState, SensorId, SensorType, Timestamp, Trigger};
 use ports::{Claim, ErrorKind, Lease, PortError, RunQuery};
-use registry::Registry;
 use tokio::{
     sync::watch,
     task::{self, JoinError, JoinSet, spawn_blocking},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use crate::{
     judge::{self, Settings, TypeSettings},
-    window::{self, Bounds, Ports},
+    metrics::Metrics,
+    schedule::{self, Ports},
+    window::{self, Bounds},
 };
 use progress::{Failure, Judging, Progress, Stopped};
 
@@ -32,6 +33,8 @@ use progress::{Failure, Judging, Progress, Stopped};
 const LOOKED_AT_MAX: usize = 100;
 /// Pause before a round or a run that failed for a while is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long giving a run back may take when the process stops; then its lease runs out by itself.
+const RELEASE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// How runs are carried out.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +53,14 @@ pub struct Config {
     pub bounds: Bounds,
     /// How values are judged where neither request nor type says.
     pub settings: Settings,
+}
+
+impl From<&schedule::Config> for Config {
+    /// What the schedule goes by, as far as it is the same.
+    fn from(schedule: &schedule::Config) -> Self {
+        let schedule::Config { owner, lease, poll, bounds, settings, .. } = schedule.clone();
+        Self { lease, poll, bounds, settings, ..Self::new(owner) }
+    }
 }
 
 impl Config {
@@ -73,11 +84,11 @@ impl Config {
 /// What no retry mends; while a port is merely away, it is tried again.
 pub async fn run(
     ports: Ports,
-    registry: Registry,
     config: Config,
+    metrics: Metrics,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), PortError> {
-    let jobs = Arc::new(Jobs { ports, registry, config, stop: stop.clone() });
+    let jobs = Arc::new(Jobs { ports, config, metrics, stop: stop.clone() });
     let mut at_work = AtWork::default();
     while !*stop.borrow() {
         match jobs.round(&mut at_work).await {
@@ -133,8 +144,8 @@ impl AtWork {
 /// What every run is carried out with.
 struct Jobs {
     ports: Ports,
-    registry: Registry,
     config: Config,
+    metrics: Metrics,
     stop: watch::Receiver<bool>,
 }
 
@@ -177,26 +188,31 @@ impl Jobs {
         self.ports.findings.claim(&Claim { share, owner, now, until: now.saturating_add(self.config.lease) }).await
     }
 
-    /// Carries out a run, as often as it takes while ports are away; gives the lease back.
+    /// Carries out a run until it has ended, another process has it or this one is to stop; gives the lease back.
     async fn carry_out_leased(&self, run: Run, lease: Lease) -> Result<(), PortError> {
+        let mut stop = self.stop.clone();
+        let carried_out = tokio::select! {
+            carried_out = self.carry_out_while_away(&run.id) => carried_out,
+            _ = stop.wait_for(|stop| *stop) => Ok(()),
+        };
+        match timeout(RELEASE_WAIT_MAX, self.ports.findings.release(&lease)).await {
+            Ok(Err(error)) if !error.is_transient() => carried_out.and(Err(error)),
+            // Else it runs out by itself.
+            _ => carried_out,
+        }
+    }
+
+    /// Carries out a run, again and again while ports are away.
+    async fn carry_out_while_away(&self, id: &RunId) -> Result<(), PortError> {
         loop {
-            let Err(stopped) = self.carry_out(&run.id).await else { break };
-            match stopped {
-                Stopped::Lost => break,
-                Stopped::Port(error) if error.is_transient() => {
-                    tracing::warn!(run = %run.id, %error, "a run can't go on; it is begun again");
+            match self.carry_out(id).await {
+                Ok(()) | Err(Stopped::Lost) => return Ok(()),
+                Err(Stopped::Port(error)) if error.is_transient() => {
+                    tracing::warn!(run = %id, %error, "a run can't go on; it is begun again");
                     sleep(PAUSE).await;
                 }
-                Stopped::Port(error) => return Err(error),
+                Err(Stopped::Port(error)) => return Err(error),
             }
-            if *self.stop.borrow() {
-                break;
-            }
-        }
-        match self.ports.findings.release(&lease).await {
-            // It runs out by itself.
-            Err(error) if error.is_transient() => Ok(()),
-            released => released,
         }
     }
 
@@ -223,14 +239,11 @@ impl Jobs {
             {
                 progress.take_in(judged).await?;
             }
-            if *self.stop.borrow() {
-                return Err(Stopped::Lost.into());
-            }
             if progress.is_cancelled() {
                 break;
             }
             let ends = progress.ends_in(&group);
-            let work = window::read(&self.ports, group, &settings).await?;
+            let work = window::read(&*self.ports.store, group, &settings).await?;
             let (settings, id, now) = (Arc::clone(&settings), progress.run().id.clone(), self.ports.clock.now());
             let judged = spawn_blocking(move || judge::judge(&work, &settings, &id, now));
             judging.push_back(Judging { judged, ends });
@@ -247,7 +260,7 @@ impl Jobs {
     /// Why they can't be.
     fn settings(&self, run: &Run) -> Result<TypeSettings, String> {
         let gone = || format!("there is no sensor type `{}` any more", run.sensor_type);
-        let sensor_type = self.registry.sensor_type(run.sensor_type.as_str()).ok_or_else(gone)?;
+        let sensor_type = self.ports.registry.sensor_type(run.sensor_type.as_str()).ok_or_else(gone)?;
         let request = run.request.clone().unwrap_or_default();
         let mut definition = sensor_type.definition.with_detection(&request.detection).map_err(|faults| {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();

@@ -18,6 +18,8 @@ use crate::{
 
 /// The most rows asked for at once.
 const ROWS_AT_ONCE: usize = 8_192;
+/// About the most values of a group, where its sensors are read with their history: 24 MB.
+const SAMPLES_AT_ONCE: usize = 1_000_000;
 
 /// What a scan works on.
 #[derive(Clone)]
@@ -103,7 +105,7 @@ pub async fn scan(ports: &Ports, bounds: &Bounds, task: Task<'_>) -> Result<Opti
         if judging.len() >= bounds.groups_at_once.max(1) {
             under_way.take_in(judging.join_next().await).await?;
         }
-        let work = read(ports, group, &settings).await?;
+        let work = read(&*ports.store, group, &settings).await?;
         let (settings, id, now) = (Arc::clone(&settings), under_way.run.id.clone(), ports.clock.now());
         judging.spawn_blocking(move || judge::judge(&work, &settings, &id, now));
     }
@@ -207,10 +209,12 @@ pub(crate) fn groups(
         }
     }
     short.sort_by_key(|(_, first, _)| *first);
+    let samples = 2 * settings.history_steps() * settings.datastreams().max(1);
+    let sensors_at_once = bounds.sensors_at_once.min(SAMPLES_AT_ONCE / samples).max(1);
     let mut group: Vec<Arrived> = Vec::new();
     for sensor in short {
         let is_near = group.first().is_none_or(|(_, first, _)| sensor.2.since(*first) <= 2 * at_once);
-        if group.len() >= bounds.sensors_at_once.max(1) || !is_near {
+        if group.len() >= sensors_at_once || !is_near {
             groups.push(std::mem::take(&mut group));
         }
         group.push(sensor);
@@ -222,7 +226,7 @@ pub(crate) fn groups(
 
 /// Reads a group's rows with the history before them, in one scan.
 pub(crate) async fn read(
-    ports: &Ports,
+    store: &dyn Store,
     group: Vec<Arrived>,
     settings: &TypeSettings,
 ) -> Result<Vec<Work>, PortError> {
@@ -234,7 +238,7 @@ pub(crate) async fn read(
     let mut work: BTreeMap<SensorId, Work> =
         group.into_iter().map(|(id, first, last)| (id.clone(), Work::new(id, first, last, settings))).collect();
     let query = ReadingQuery { sensor_ids, times, ..ReadingQuery::default() };
-    let mut scan = ports.store.scan(settings.sensor_type(), &query).await?;
+    let mut scan = store.scan(settings.sensor_type(), &query).await?;
     while let Some(part) = scan.next(ROWS_AT_ONCE).await? {
         if let Some(work) = work.get_mut(&part.sensor_id) {
             work.take(&part.rows, settings);

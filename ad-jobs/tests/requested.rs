@@ -5,8 +5,9 @@ mod support;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ad_jobs::{
+    metrics::Metrics,
     requested::{Config, run},
-    window::Ports,
+    schedule::Ports,
 };
 use domain::{
     Anomaly, AnomalyKind, Detection, DetectionMode, PropertyId, Run, RunId, RunRequest, RunState, S_H_ESD, SensorId,
@@ -19,6 +20,10 @@ use ports::{
 use registry::Registry;
 use support::{HOUR_MICROS, Stored, definition, store, type_id};
 use tokio::sync::watch;
+
+fn metrics() -> Metrics {
+    Metrics::register(&prometheus::Registry::new()).expect("fresh")
+}
 
 fn at(hour: i64) -> Timestamp {
     Timestamp::from_micros(hour * HOUR_MICROS)
@@ -35,7 +40,6 @@ fn value(hour: i64) -> f64 {
 
 struct Hub {
     ports: Ports,
-    registry: Registry,
     clock: Arc<ManualClock>,
 }
 
@@ -44,9 +48,11 @@ impl Hub {
     async fn new() -> Self {
         let clock = Arc::new(ManualClock::at(at(2_000)));
         let log: Arc<dyn Log> = Arc::new(MemoryLog::new(Arc::clone(&clock) as _, LogSettings::default()));
-        let registry = Registry::open(log, registry::Settings::default()).await.expect("opens");
+        let registry = Registry::open(Arc::clone(&log), registry::Settings::default()).await.expect("opens");
         registry.seed(vec![(type_id(), definition())]).await.expect("seeded");
         let ports = Ports {
+            log,
+            registry,
             store: Arc::new(MemoryStore::new()),
             findings: Arc::new(MemoryFindings::new()),
             clock: Arc::clone(&clock) as _,
@@ -58,7 +64,7 @@ impl Hub {
                 store(&*ports.store, Stored { sensor, hour, value, accepted_at: at(1_999), position }).await;
             }
         }
-        Self { ports, registry, clock }
+        Self { ports, clock }
     }
 
     /// Asks for a run.
@@ -96,7 +102,7 @@ impl Hub {
     async fn until(&self, owner: &str, id: &RunId, state: RunState) -> Run {
         let (stop, stopped) = watch::channel(false);
         let config = Config { poll: Duration::from_millis(2), progress: Duration::ZERO, ..Config::new(owner) };
-        let process = tokio::spawn(run(self.ports.clone(), self.registry.clone(), config, stopped));
+        let process = tokio::spawn(run(self.ports.clone(), config, metrics(), stopped));
         let mut last = None;
         for _ in 0..5_000 {
             last = self.ports.findings.run(id).await.expect("answered");
@@ -207,7 +213,7 @@ async fn a_run_of_a_process_that_is_gone_is_taken_over_once_its_lease_is_out() {
     hub.ports.findings.claim(&lease).await.expect("answered").expect("nobody has it");
     let (stop, stopped) = watch::channel(false);
     let config = Config { poll: Duration::from_millis(1), ..Config::new("two") };
-    let process = tokio::spawn(run(hub.ports.clone(), hub.registry.clone(), config, stopped));
+    let process = tokio::spawn(run(hub.ports.clone(), config, metrics(), stopped));
     tokio::time::sleep(Duration::from_millis(100)).await;
     let waiting = hub.ports.findings.run(&id).await.expect("answered").expect("it is stored");
     assert_eq!((waiting.state, waiting.points), (RunState::Running, 77), "another process has it");

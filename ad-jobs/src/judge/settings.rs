@@ -208,6 +208,11 @@ impl TypeSettings {
         self.step * self.history_steps
     }
 
+    /// The same in steps.
+    pub fn history_steps(&self) -> usize {
+        self.history_steps as usize
+    }
+
     /// Kind of the sensors.
     pub fn sensor_type(&self) -> &SensorTypeId {
         &self.sensor_type

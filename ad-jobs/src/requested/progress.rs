@@ -5,12 +5,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet, btree_map::Entry};
 
 use domain::{Anomaly, AnomalyId, AnomalyKind, RUN_FOUND_MAX, Run, RunId, RunState, SensorId, Timestamp};
-use ports::{ErrorKind, PortError};
+use ports::{Effect, ErrorKind, PortError, Recorded};
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::Jobs;
 use crate::{
     judge::{DETECTOR_VERSION, Judged, TypeSettings},
+    publish::publish,
     window::Arrived,
 };
 
@@ -64,6 +65,8 @@ pub(super) struct Judging {
 pub(super) struct Progress<'a> {
     jobs: &'a Jobs,
     run: Run,
+    /// Whether it began before and did not end: what it had recorded by then may not have been published.
+    is_again: bool,
     /// Of a dry run what it has found.
     found: BTreeMap<(Timestamp, AnomalyId), Anomaly>,
     /// Outages without an end so far: the next part of their sensor finds them again.
@@ -82,6 +85,7 @@ impl<'a> Progress<'a> {
         if !matches!(run.state, RunState::Waiting | RunState::Running) {
             return Ok(None);
         }
+        let is_again = run.state == RunState::Running;
         let run = Run {
             state: RunState::Running,
             started_at: jobs.ports.clock.now(),
@@ -96,6 +100,7 @@ impl<'a> Progress<'a> {
         let mut progress = Self {
             jobs,
             run,
+            is_again,
             found: BTreeMap::new(),
             open: HashSet::new(),
             last: HashMap::new(),
@@ -135,7 +140,7 @@ impl<'a> Progress<'a> {
         group.iter().filter(|(id, _, last)| self.last.get(id) == Some(last)).count() as u64
     }
 
-    /// Takes in what came of a group, once that is known: records it unless the run is dry.
+    /// Takes in what came of a group, once that is known: records and publishes it unless the run is dry.
     pub async fn take_in(&mut self, judging: Judging) -> Result<(), Failure> {
         let judged = judging.judged.await.map_err(|error| {
             tracing::error!(run = %self.run.id, %error, "a detector ended early");
@@ -147,7 +152,10 @@ impl<'a> Progress<'a> {
             *self.run.failures.entry(reason.to_owned()).or_default() += count;
         }
         if !self.run.dry {
-            self.jobs.ports.findings.record(&judged.anomalies).await?;
+            let recorded = self.jobs.ports.findings.record(&judged.anomalies).await?;
+            let is_news = |recorded: &&Recorded| recorded.effect != Effect::Known || self.is_again;
+            publish(&self.jobs.ports.log, recorded.iter().filter(is_news).map(|recorded| &recorded.kept)).await?;
+            self.jobs.metrics.found(&recorded);
         }
         judged.anomalies.into_iter().for_each(|anomaly| self.note(anomaly));
         if self.written_at.elapsed() >= self.jobs.config.progress {
@@ -179,6 +187,7 @@ impl<'a> Progress<'a> {
         self.run.state = state;
         self.run.ended_at = Some(self.jobs.ports.clock.now());
         self.write().await?;
+        self.jobs.metrics.requested(&self.run);
         let Run { id, points, anomalies, .. } = &self.run;
         tracing::info!(run = %id, ?state, points, anomalies, "a run that was asked for has ended");
         Ok(())
