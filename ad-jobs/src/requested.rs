@@ -175,9 +175,9 @@ impl Jobs {
     async fn open_runs(&self) -> Result<Vec<Run>, PortError> {
         let mut open = Vec::new();
         for state in [RunState::Running, RunState::Waiting] {
-            let query = RunQuery { sensor_type: None, state: Some(state), after: None, count_max: LOOKED_AT_MAX };
-            let runs = self.ports.findings.runs(&query).await?;
-            open.extend(runs.into_iter().filter(|run| run.trigger == Trigger::Request).rev());
+            let trigger = Some(Trigger::Request);
+            let query = RunQuery { state: Some(state), trigger, ..RunQuery::all(LOOKED_AT_MAX) };
+            open.extend(self.ports.findings.runs(&query).await?.into_iter().rev());
         }
         Ok(open)
     }

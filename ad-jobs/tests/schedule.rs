@@ -84,8 +84,7 @@ impl Hub {
     }
 
     async fn runs(&self) -> Vec<Run> {
-        let query = RunQuery { sensor_type: None, state: None, after: None, count_max: 1_000 };
-        let mut runs = self.ports.findings.runs(&query).await.expect("answered");
+        let mut runs = self.ports.findings.runs(&RunQuery::all(1_000)).await.expect("answered");
         runs.sort_by_key(|run| run.from);
         runs
     }

@@ -12,7 +12,7 @@ use domain::{
     Trigger,
 };
 use ports::RunQuery;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::query;
@@ -87,7 +87,7 @@ pub async fn begin(
     let wish: Wish = definition::read(&bytes, language, REQUEST, &[])?;
     let sensor_type = app.sensor_type(wish.sensor_type.as_str())?;
     check(&app, &wish, &sensor_type)?;
-    let waiting = RunQuery { sensor_type: None, state: Some(RunState::Waiting), after: None, count_max: WAITING_MAX };
+    let waiting = RunQuery { state: Some(RunState::Waiting), ..RunQuery::all(WAITING_MAX) };
     if app.ports.findings.runs(&waiting).await?.len() >= WAITING_MAX {
         let detail = format!("`{WAITING_MAX}` runs are waiting; wait for one or cancel one");
         return Err(Problem::new(Code::TooManyRequests, detail).retry_after(Duration::from_secs(10)));
@@ -186,6 +186,7 @@ fn shown(run: &Run) -> Value {
 struct ListQuery {
     sensor_type: Option<String>,
     state: Option<String>,
+    trigger: Option<String>,
     limit: Option<String>,
     cursor: Option<String>,
 }
@@ -199,6 +200,7 @@ struct ListQuery {
     params(
         ("sensor_type" = Option<String>, Query, description = "Only over this sensor type", example = "emb"),
         ("state" = Option<String>, Query, description = "Only in this state: `waiting`, `running`, `done`, `failed` or `cancelled`", example = "done"),
+        ("trigger" = Option<String>, Query, description = "Only those that the schedule made (`schedule`) or somebody asked for (`request`)", example = "request"),
         ("limit" = Option<u64>, Query, description = "Items of a page, 1 to 100 (default 100)", example = 100),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, with the same parameters otherwise"),
     ),
@@ -210,7 +212,7 @@ struct ListQuery {
     )
 )]
 pub async fn list(request: HttpRequest, app: Data<App>, _principal: Principal) -> Result<HttpResponse, Problem> {
-    let ListQuery { sensor_type, state, limit, cursor } = query::read(&request)?;
+    let ListQuery { sensor_type, state, trigger, limit, cursor } = query::read(&request)?;
     let limit = match limit.as_deref() {
         None => PAGE_MAX,
         Some(text) => {
@@ -218,13 +220,16 @@ pub async fn list(request: HttpRequest, app: Data<App>, _principal: Principal) -
             limit.ok_or_else(|| Problem::parameter("limit", text, "must be a whole number from 1 to 100"))?
         }
     };
-    let parts = [b"runs".as_slice(), sensor_type.as_deref().unwrap_or_default().as_bytes()];
-    let fingerprint = Fingerprint::of_parts(&[&parts[..], &[state.as_deref().unwrap_or_default().as_bytes()]].concat());
+    let parts = [Some("runs"), sensor_type.as_deref(), state.as_deref(), trigger.as_deref()];
+    let fingerprint = Fingerprint::of_parts(&parts.map(|part| part.unwrap_or_default().as_bytes()));
     let after = cursor.as_deref().map(|text| place(text, fingerprint)).transpose()?;
-    let state = state.as_deref().map(run_state).transpose()?;
+    let rule = "must be `waiting`, `running`, `done`, `failed` or `cancelled`";
+    let state = state.as_deref().map(|text| named("state", text, rule)).transpose()?;
+    let trigger =
+        trigger.as_deref().map(|text| named("trigger", text, "must be `schedule` or `request`")).transpose()?;
     let sensor_type = sensor_type.map(|id| app.sensor_type(&id)).transpose()?.map(|found| found.id.clone());
     // One more tells whether there is a next page.
-    let query = RunQuery { sensor_type, state, after, count_max: limit + 1 };
+    let query = RunQuery { sensor_type, state, trigger, after, count_max: limit + 1 };
     let mut runs = app.ports.findings.runs(&query).await?;
     let is_last = runs.len() <= limit;
     runs.truncate(limit);
@@ -242,9 +247,9 @@ fn place(text: &str, fingerprint: Fingerprint) -> Result<(Timestamp, RunId), Pro
     read.map_err(|rule| Problem::parameter("cursor", text, rule))
 }
 
-fn run_state(text: &str) -> Result<RunState, Problem> {
-    let rule = "must be `waiting`, `running`, `done`, `failed` or `cancelled`";
-    serde_json::from_value(Value::from(text)).map_err(|_| Problem::parameter("state", text, rule))
+/// Reads one of several names.
+fn named<T: DeserializeOwned>(parameter: &str, text: &str, rule: &str) -> Result<T, Problem> {
+    serde_json::from_value(Value::from(text)).map_err(|_| Problem::parameter(parameter, text, rule))
 }
 
 /// A run: how far it is and, of a dry one, what it would have recorded.

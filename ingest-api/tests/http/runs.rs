@@ -71,7 +71,8 @@ async fn a_run_waits_among_the_findings_as_it_was_asked_for() {
     let shown = get(&hub, &format!("/v1/runs/{id}")).await;
     assert_eq!(shown["parameters"]["sec"]["mode"], "strict");
     assert_eq!(shown["found"][0]["id"], "emb3/sec/2017-02-08T15:00:00Z/s-h-esd/00000000000000ff");
-    let listed = get(&hub, "/v1/runs?sensor_type=emb&state=done").await;
+    let listed = get(&hub, "/v1/runs?sensor_type=emb&state=done&trigger=request").await;
+    assert_eq!(get(&hub, "/v1/runs?trigger=schedule").await["items"], json!([]));
     assert_eq!((&listed["items"][0]["id"], listed["items"][0].get("found")), (&shown["id"], None), "{listed}");
     problem(hub.send(Method::DELETE, &format!("/v1/runs/{id}"), "", "").await, 409, "has ended");
 }
@@ -88,7 +89,9 @@ async fn runs_are_listed_page_by_page_and_can_be_cancelled() {
     let (mut path, mut seen) = ("/v1/runs?limit=2&state=waiting".to_owned(), Vec::new());
     loop {
         let page = get(&hub, &path).await;
-        seen.extend(page["items"].as_array().expect("items").iter().map(|run| run["id"].as_str().unwrap().to_owned()));
+        seen.extend(
+            page["items"].as_array().expect("items").iter().map(|run| run["id"].as_str().expect("an id").to_owned()),
+        );
         let Some(cursor) = page["next_cursor"].as_str() else { break };
         path = format!("/v1/runs?limit=2&state=waiting&cursor={cursor}");
     }
@@ -137,6 +140,7 @@ async fn what_is_wrong_with_a_run_is_named() {
         (Method::DELETE, "/v1/runs/none", 404, "`none`"),
         (Method::GET, "/v1/runs?limit=101", 400, "`limit`"),
         (Method::GET, "/v1/runs?state=lost", 400, "`lost`"),
+        (Method::GET, "/v1/runs?trigger=chance", 400, "`chance`"),
         (Method::GET, "/v1/runs?sensor_type=emc", 404, "`emc`"),
         (Method::GET, "/v1/runs?cursor=AA", 400, "next_cursor"),
         (Method::GET, "/v1/runs?colour=red", 400, "colour"),

@@ -5,7 +5,7 @@ use domain::{Detection, DetectionMode, Run, RunRequest, RunState, SensorId, Sens
 use super::{FindingsBackend, anomaly, run, run_id};
 use crate::{ErrorKind, RunQuery};
 
-const ALL: RunQuery = RunQuery { sensor_type: None, state: None, after: None, count_max: 100 };
+const ALL: RunQuery = RunQuery::all(100);
 
 /// A run is in its newest state; one that was never put is not there.
 pub async fn a_run_is_as_it_was_put_last<B: FindingsBackend>() {
@@ -80,7 +80,7 @@ pub async fn runs_are_answered_newest_first<B: FindingsBackend>() {
         run("c", 70_000),
         run("a", 9),
         run("b", 9),
-        Run { state: RunState::Failed, ..run("z", 8) },
+        Run { state: RunState::Failed, trigger: Trigger::Request, ..run("z", 8) },
         Run { sensor_type: air.clone(), ..run("d", -3) },
     ];
     for index in [3, 0, 4, 2, 1] {
@@ -96,4 +96,5 @@ pub async fn runs_are_answered_newest_first<B: FindingsBackend>() {
     check(RunQuery { after: Some((expected[1].started_at, run_id("a"))), ..ALL }, &[2, 3, 4]).await;
     check(RunQuery { state: Some(RunState::Failed), ..ALL }, &[3]).await;
     check(RunQuery { sensor_type: Some(air), ..ALL }, &[4]).await;
+    check(RunQuery { trigger: Some(Trigger::Request), ..ALL }, &[3]).await;
 }
