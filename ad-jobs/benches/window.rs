@@ -121,6 +121,7 @@ fn sensor_type() -> SensorType {
         required: true,
         resolution: Some(0.1),
         qc: QualityControl::default(),
+        detection: Default::default(),
     };
     let definition = SensorTypeDraft {
         name: String::new(),
@@ -129,6 +130,7 @@ fn sensor_type() -> SensorType {
         retention: None,
         properties: vec![property],
         csv: None,
+        detection: Default::default(),
     };
     SensorType::assemble(SensorTypeId::parse("well").expect("an id"), 1, 1, definition)
 }
