@@ -121,6 +121,7 @@ fn sensor_type() -> SensorType {
         required: true,
         resolution: Some(0.1),
         qc: QualityControl::default(),
+        detection: Default::default(),
     };
     let definition = SensorTypeDraft {
         name: String::new(),
@@ -130,6 +131,7 @@ fn sensor_type() -> SensorType {
         anomaly_flags: LabelRule::default(),
         properties: vec![property],
         csv: None,
+        detection: Default::default(),
     };
     SensorType::assemble(SensorTypeId::parse("well").expect("an id"), 1, 1, definition)
 }

@@ -8,10 +8,11 @@ use detect::{
     Direction, guarded,
     strict::{self, Threshold},
 };
+use domain::DetectionGaps as Gaps;
 
 use crate::{
     csv_series::Series,
-    detect_file::{Gaps, Mode, likely_seasons},
+    detect_file::{Mode, likely_seasons},
     nab::Detector,
 };
 

@@ -9,10 +9,10 @@ use detect::{
     strict::{self, Refusal},
     to_grid,
 };
-use domain::Timestamp;
+use domain::{DetectionGaps as Gaps, Timestamp};
 use serde::Serialize;
 
-use crate::csv_series::Series;
+use crate::{csv_series::Series, gaps::without_gaps};
 
 /// What is looked for, and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,17 +21,6 @@ pub enum Mode {
     Strict(strict::Settings, Gaps),
     /// The guarded one; values outside the span are not usable.
     Guarded(guarded::Settings, Option<(f64, f64)>),
-}
-
-/// What strict mode does with missing values between others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gaps {
-    /// Refuses the series, as the published method does.
-    Refuse,
-    /// Leaves their rows out.
-    Drop,
-    /// Puts what a line between their neighbours has in their place; holds the ends.
-    Interpolate,
 }
 
 /// Something anomalous in a file.
@@ -74,14 +63,7 @@ pub fn detect(series: &Series, mode: &Mode) -> Result<Report, Refusal> {
 }
 
 fn detect_strict(series: &Series, settings: &strict::Settings, gaps: Gaps) -> Result<Report, Refusal> {
-    let mut rows: Vec<usize> = (0..series.values.len()).collect();
-    if gaps == Gaps::Drop {
-        rows.retain(|row| !series.values[*row].is_nan());
-    }
-    let mut values: Vec<f64> = rows.iter().map(|row| series.values[*row]).collect();
-    if gaps == Gaps::Interpolate {
-        interpolate(&mut values);
-    }
+    let (rows, values) = without_gaps(&series.values, gaps);
     let anomalies = strict::anomalies(&values, settings)?;
     let found = anomalies.into_iter().map(|anomaly| Found {
         index: rows[anomaly.index] + 1,
@@ -166,21 +148,6 @@ pub fn likely_seasons(series: &Series) -> [usize; 2] {
 
 fn time(series: &Series, row: usize) -> Option<Timestamp> {
     series.times.as_ref().map(|times| times[row])
-}
-
-fn interpolate(values: &mut [f64]) {
-    let present: Vec<usize> = (0..values.len()).filter(|index| !values[*index].is_nan()).collect();
-    let (Some(&first), Some(&last)) = (present.first(), present.last()) else { return };
-    let (first_value, last_value) = (values[first], values[last]);
-    values[..first].fill(first_value);
-    values[last + 1..].fill(last_value);
-    for pair in present.windows(2) {
-        let (left, right) = (pair[0], pair[1]);
-        let slope = (values[right] - values[left]) / (right - left) as f64;
-        for index in left + 1..right {
-            values[index] = values[left] + slope * (index - left) as f64;
-        }
-    }
 }
 
 /// Writes what was found as CSV: `index,timestamp,kind,value,expected,score,end`.

@@ -1,111 +1,35 @@
-//! Judges the datastreams of sensors in guarded mode: from rows to anomalies, without I/O.
+//! Judges the datastreams of sensors: from rows to anomalies, without I/O.
 //!
-//! **Invariant:** values flagged 4 or 9 are not usable; what an optional property did not say is no reading of it.
+//! **Invariant:** in guarded mode values flagged 4 or 9 are not usable; what an optional property did not say is no reading of it.
 
-use std::{collections::BTreeMap, time::Duration};
+mod settings;
+
+use std::collections::BTreeMap;
 
 use detect::{
-    Sample,
-    guarded::{self, Finding, Kind, Season, State},
+    Cell, Sample, find_period,
+    guarded::{self, Kind, State},
+    strict::{self, Refusal},
     to_grid,
 };
-use domain::{
-    Anomaly, AnomalyKind, Flag, PropertyId, Rows, RunId, SensorId, SensorType, SensorTypeId, Severity, Timestamp,
-};
+use domain::{Anomaly, AnomalyKind, Flag, PropertyId, Rows, RunId, SensorId, SensorTypeId, Severity, Timestamp};
+
+use crate::gaps::without_gaps;
+use settings::{Method, PropertySettings, Strict};
+pub use settings::{Settings, TypeSettings, fingerprint};
 
 /// The detector, as it is named in runs and in anomalies that are points.
-pub const DETECTOR: &str = "s-h-esd";
+pub const DETECTOR: &str = domain::S_H_ESD;
 /// Grows when the same values may have other findings.
 pub const DETECTOR_VERSION: u32 = 1;
 /// Why a datastream was not judged.
 const TOO_LITTLE_HISTORY: &str = "too little history";
-/// Microseconds of a day.
-const DAY_MICROS: u64 = 86_400_000_000;
-
-/// How values are judged, whatever their type.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// How many steps of the type's sampling interval before a value it is judged by.
-    pub history_steps: u32,
-    /// The greatest share of values that may be anomalies.
-    pub anomalies_max: f64,
-    /// Chance of finding an anomaly where there is none.
-    pub alpha: f64,
-}
-
-impl Default for Settings {
-    /// Four weeks of hourly readings.
-    fn default() -> Self {
-        Self { history_steps: 672, anomalies_max: 0.2, alpha: 0.05 }
-    }
-}
-
-/// How the values of one type are judged.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TypeSettings {
-    sensor_type: SensorTypeId,
-    step: Duration,
-    history_steps: u32,
-    /// Of each property its id and settings.
-    properties: Vec<(PropertyId, guarded::Settings)>,
-    /// All of it as JSON text.
-    pub parameters: String,
-    /// What tells these settings from others, in 16 hexadecimal digits.
-    pub fingerprint: String,
-}
-
-impl Settings {
-    /// The settings for a type: with its sampling interval and the resolution of each property.
-    pub fn for_type(&self, sensor_type: &SensorType) -> TypeSettings {
-        let step = sensor_type.definition.sampling_interval;
-        let steps_of = |days: u64| usize::try_from(days * DAY_MICROS / (step.as_micros() as u64).max(1)).unwrap_or(0);
-        // A season must fit into the history three times.
-        let fits = |steps: usize| if steps <= self.history_steps as usize / 3 { steps } else { 0 };
-        let likely = [fits(steps_of(1)), fits(steps_of(7))];
-        let properties = sensor_type.definition.properties.iter().map(|property| {
-            let settings = guarded::Settings {
-                season: Season::Find { likely },
-                anomalies_max: self.anomalies_max,
-                alpha: self.alpha,
-                resolution: property.resolution,
-                ..guarded::Settings::default()
-            };
-            (property.id.clone(), settings)
-        });
-        let resolutions: BTreeMap<&str, Option<f64>> =
-            sensor_type.definition.properties.iter().map(|p| (p.id.as_str(), p.resolution)).collect();
-        let parameters = serde_json::json!({
-            "mode": "guarded",
-            "step_us": step.as_micros() as u64,
-            "history_steps": self.history_steps,
-            "likely_seasons": likely,
-            "anomalies_max": self.anomalies_max,
-            "alpha": self.alpha,
-            "resolutions": resolutions,
-        });
-        let parameters = parameters.to_string();
-        TypeSettings {
-            sensor_type: sensor_type.id.clone(),
-            step,
-            history_steps: self.history_steps,
-            properties: properties.collect(),
-            fingerprint: format!("{:016x}", fingerprint(parameters.as_bytes())),
-            parameters,
-        }
-    }
-}
-
-impl TypeSettings {
-    /// How long before a value its history starts.
-    pub fn history(&self) -> Duration {
-        self.step * self.history_steps
-    }
-}
-
-/// FNV-1a, 64 bits: the same on every machine and in every version (Fowler, Noll and Vo).
-pub fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
+/// The same, in strict mode, where its season is to be found.
+const NO_SEASON: &str = "no season";
+/// The same, where strict mode refuses gaps.
+const GAPS: &str = "missing values between others";
+/// The same, where numbers are too large to be computed with.
+const MAGNITUDE: &str = "values beyond 1e150";
 
 /// One sensor's readings, by property, and which of them are to be judged.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,6 +37,7 @@ pub struct Work {
     sensor_id: SensorId,
     first: Timestamp,
     last: Timestamp,
+    /// Of each property; empty where it is not judged.
     samples: Vec<Vec<Sample>>,
 }
 
@@ -123,17 +48,22 @@ impl Work {
     }
 
     /// Takes in rows, which come in time order.
-    pub fn take(&mut self, rows: &Rows) {
+    pub fn take(&mut self, rows: &Rows, settings: &TypeSettings) {
         for row in rows.iter() {
             let time_micros = row.row.phenomenon_time.as_micros();
-            for ((samples, value), flag) in self.samples.iter_mut().zip(row.values).zip(row.flags) {
-                if value.is_absent() && *flag != Flag::Missing {
+            let of_properties = self.samples.iter_mut().zip(&settings.properties);
+            for ((samples, property), (value, flag)) in of_properties.zip(row.values.iter().zip(row.flags)) {
+                if property.is_none() || (value.is_absent() && *flag != Flag::Missing) {
                     continue;
                 }
                 let usable = !matches!(flag, Flag::Fail | Flag::Missing);
                 samples.push(Sample { time_micros, value: value.as_number(), usable });
             }
         }
+    }
+
+    fn is_new(&self, sample: &Sample) -> bool {
+        self.first.as_micros() <= sample.time_micros && sample.time_micros <= self.last.as_micros()
     }
 }
 
@@ -150,66 +80,132 @@ pub struct Judged {
     pub failures: BTreeMap<&'static str, u64>,
 }
 
+/// Something anomalous in a datastream, with the readings where it starts and ends.
+struct Found {
+    kind: Kind,
+    start: usize,
+    end: Option<usize>,
+    value: Option<f64>,
+    expected: Option<f64>,
+    score: f64,
+}
+
 /// Judges sensors one by one.
 pub fn judge(work: &[Work], settings: &TypeSettings, run: &RunId, now: Timestamp) -> Judged {
     let mut judged = Judged::default();
     for sensor in work {
-        for (samples, (property, of_property)) in sensor.samples.iter().zip(&settings.properties) {
+        for (samples, of_property) in sensor.samples.iter().zip(&settings.properties) {
+            let Some(of_property) = of_property else { continue };
             judged.datastreams += 1;
-            let (first, last) = (sensor.first.as_micros(), sensor.last.as_micros());
-            let is_new = |sample: &Sample| first <= sample.time_micros && sample.time_micros <= last;
-            judged.points += samples.iter().filter(|sample| is_new(sample)).count() as u64;
-            let cells = to_grid(samples, settings.step.as_micros() as i64);
-            let is_new_cell = |cell: &detect::Cell| cell.sample().is_some_and(|sample| is_new(&samples[sample]));
-            let (Some(from), Some(to)) = (cells.iter().position(is_new_cell), cells.iter().rposition(is_new_cell))
-            else {
+            let new = samples.iter().filter(|sample| sensor.is_new(sample)).count();
+            judged.points += new as u64;
+            if new == 0 {
                 continue;
-            };
-            let scan = guarded::scan(&cells, from..to + 1, of_property);
-            if matches!(scan.state, State::TooLittleHistory { .. }) {
-                *judged.failures.entry(TOO_LITTLE_HISTORY).or_default() += 1;
             }
-            let time = |cell: usize| {
-                let sample = cells[cell].sample().map(|sample| samples[sample].time_micros);
-                sample.map(Timestamp::from_micros)
+            let (found, failure) = match &of_property.method {
+                Method::Guarded(guarded) => judge_guarded(sensor, samples, settings, guarded),
+                Method::Strict(strict) => judge_strict(sensor, samples, strict),
             };
-            judged.anomalies.extend(scan.findings.iter().filter_map(|finding| {
-                let times = (time(finding.start)?, finding.end.and_then(time));
-                Some(anomaly(finding, times, (&sensor.sensor_id, property), settings, (run, now)))
-            }));
+            if let Some(failure) = failure {
+                *judged.failures.entry(failure).or_default() += 1;
+            }
+            let datastream =
+                Datastream { sensor_type: &settings.sensor_type, sensor_id: &sensor.sensor_id, of_property };
+            judged.anomalies.extend(found.iter().map(|found| datastream.anomaly(found, samples, run, now)));
         }
     }
     judged
 }
 
-fn anomaly(
-    finding: &Finding,
-    (start, end): (Timestamp, Option<Timestamp>),
-    (sensor_id, property): (&SensorId, &PropertyId),
+fn judge_guarded(
+    sensor: &Work,
+    samples: &[Sample],
     settings: &TypeSettings,
-    (run, now): (&RunId, Timestamp),
-) -> Anomaly {
-    // A shift starts where a point was found before: their detectors tell their ids apart.
-    let (kind, detector) = match finding.kind {
-        Kind::Point => (AnomalyKind::Point, DETECTOR),
-        Kind::Outage => (AnomalyKind::Outage, "outage"),
-        Kind::LevelShift => (AnomalyKind::LevelShift, "level-shift"),
+    guarded: &guarded::Settings,
+) -> (Vec<Found>, Option<&'static str>) {
+    let cells = to_grid(samples, i64::try_from(settings.step.as_micros()).unwrap_or(i64::MAX));
+    let is_new = |cell: &Cell| cell.sample().is_some_and(|sample| sensor.is_new(&samples[sample]));
+    let (Some(from), Some(to)) = (cells.iter().position(is_new), cells.iter().rposition(is_new)) else {
+        return (Vec::new(), None);
     };
-    Anomaly {
-        sensor_type: settings.sensor_type.clone(),
-        sensor_id: sensor_id.clone(),
-        property: property.clone(),
-        phenomenon_time: start,
-        until: end,
-        kind,
-        value: finding.value,
-        expected: finding.expected,
-        score: finding.score,
-        severity: Severity::of(finding.score),
-        detector: detector.to_owned(),
-        detector_version: DETECTOR_VERSION,
-        settings: settings.fingerprint.clone(),
-        run: run.clone(),
-        found_at: now,
+    let scan = guarded::scan(&cells, from..to + 1, guarded);
+    let failure = matches!(scan.state, State::TooLittleHistory { .. }).then_some(TOO_LITTLE_HISTORY);
+    let found = scan.findings.iter().filter_map(|finding| {
+        let guarded::Finding { kind, start, end, value, expected, score } = *finding;
+        let end = end.and_then(|end| cells[end].sample());
+        Some(Found { kind, start: cells[start].sample()?, end, value, expected, score })
+    });
+    (found.collect(), failure)
+}
+
+/// Looks at readings one behind the other, as they are, and keeps what is found in those that are new.
+fn judge_strict(sensor: &Work, samples: &[Sample], strict: &Strict) -> (Vec<Found>, Option<&'static str>) {
+    let values: Vec<f64> = samples.iter().map(|sample| sample.value.unwrap_or(f64::NAN)).collect();
+    let (rows, values) = without_gaps(&values, strict.gaps);
+    let mut settings = strict.settings;
+    if settings.period == 0 {
+        let present: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
+        let Some(period) = find_period(&present, &strict.likely) else { return (Vec::new(), Some(NO_SEASON)) };
+        settings.period = period;
+    }
+    let anomalies = match strict::anomalies(&values, &settings) {
+        Ok(anomalies) => anomalies,
+        Err(refusal) => return (Vec::new(), Some(reason(refusal))),
+    };
+    let found = anomalies.iter().filter(|anomaly| sensor.is_new(&samples[rows[anomaly.index]]));
+    let found = found.map(|anomaly| Found {
+        kind: Kind::Point,
+        start: rows[anomaly.index],
+        end: None,
+        value: Some(anomaly.value),
+        expected: Some(anomaly.expected),
+        score: anomaly.deviation / (anomaly.deviation + anomaly.critical),
+    });
+    (found.collect(), None)
+}
+
+fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Gap(_) => GAPS,
+        Refusal::Season(detect::SeasonError::Magnitude { .. }) => MAGNITUDE,
+        // Shares and periods were checked with the definition.
+        Refusal::Season(_) | Refusal::AnomaliesMax(_) | Refusal::Alpha(_) => TOO_LITTLE_HISTORY,
+    }
+}
+
+/// Whose values were judged, and how.
+struct Datastream<'a> {
+    sensor_type: &'a SensorTypeId,
+    sensor_id: &'a SensorId,
+    of_property: &'a PropertySettings,
+}
+
+impl Datastream<'_> {
+    fn anomaly(&self, found: &Found, samples: &[Sample], run: &RunId, now: Timestamp) -> Anomaly {
+        // A shift starts where a point was found before: their detectors tell their ids apart.
+        let (kind, detector) = match found.kind {
+            Kind::Point => (AnomalyKind::Point, DETECTOR),
+            Kind::Outage => (AnomalyKind::Outage, "outage"),
+            Kind::LevelShift => (AnomalyKind::LevelShift, "level-shift"),
+        };
+        let time = |sample: usize| Timestamp::from_micros(samples[sample].time_micros);
+        let property: &PropertyId = &self.of_property.property;
+        Anomaly {
+            sensor_type: self.sensor_type.clone(),
+            sensor_id: self.sensor_id.clone(),
+            property: property.clone(),
+            phenomenon_time: time(found.start),
+            until: found.end.map(time),
+            kind,
+            value: found.value,
+            expected: found.expected,
+            score: found.score,
+            severity: Severity::of(found.score),
+            detector: detector.to_owned(),
+            detector_version: DETECTOR_VERSION,
+            settings: self.of_property.fingerprint.clone(),
+            run: run.clone(),
+            found_at: now,
+        }
     }
 }

@@ -6,11 +6,14 @@ pub mod cli;
 pub mod csv_series;
 pub mod detect_file;
 pub mod files;
+mod gaps;
 pub mod judge;
 pub mod metrics;
 pub mod nab;
 mod publish;
+pub mod requested;
 pub mod schedule;
+pub mod service;
 mod status;
 pub mod window;
 

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use domain::{AnomalyKind, Run, SensorTypeId};
+use domain::{AnomalyKind, Run, RunState, SensorTypeId};
 use ports::{Effect, Recorded};
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts};
 
 /// Windows that were scanned because something arrived in them, by sensor type and state: `done`, or `failed` and tried again.
 pub const RUNS: &str = "iot_hub_detection_runs_total";
+/// Runs that were asked for and have ended, by sensor type and state: `done`, `failed`, `cancelled`.
+pub const REQUESTED: &str = "iot_hub_detection_requested_runs_total";
 /// Anomalies that were not known before, by sensor type and kind.
 pub const ANOMALIES: &str = "iot_hub_detection_anomalies_total";
 /// Values that were judged, by sensor type.
@@ -25,6 +27,7 @@ pub const LAG: &str = "iot_hub_detection_lag_seconds";
 #[derive(Clone)]
 pub struct Metrics {
     runs: IntCounterVec,
+    requested: IntCounterVec,
     anomalies: IntCounterVec,
     points: IntCounterVec,
     datastreams: IntCounterVec,
@@ -45,6 +48,11 @@ impl Metrics {
         let lag = Opts::new(LAG, "How long the oldest window has been due that is not scanned yet");
         let metrics = Self {
             runs: counter(RUNS, "Runs of detection by this process", &["sensor_type", "state"])?,
+            requested: counter(
+                REQUESTED,
+                "Runs that were asked for and that this process ended",
+                &["sensor_type", "state"],
+            )?,
             anomalies: counter(ANOMALIES, "Anomalies found first by this process", &["sensor_type", "kind"])?,
             points: counter(POINTS, "Values judged by detection", &["sensor_type"])?,
             datastreams: counter(DATASTREAMS, "Datastreams that detection looked at", &["sensor_type"])?,
@@ -52,7 +60,8 @@ impl Metrics {
             duration: Histogram::with_opts(duration)?,
             lag: IntGaugeVec::new(lag, &["sensor_type", "share"])?,
         };
-        for counter in [&metrics.runs, &metrics.anomalies, &metrics.points, &metrics.datastreams, &metrics.failures] {
+        let Self { runs, requested, anomalies, points, datastreams, failures, .. } = &metrics;
+        for counter in [runs, requested, anomalies, points, datastreams, failures] {
             registry.register(Box::new(counter.clone()))?;
         }
         registry.register(Box::new(metrics.duration.clone()))?;
@@ -82,6 +91,17 @@ impl Metrics {
             self.failures.with_label_values(&[sensor_type, reason.as_str()]).inc_by(*count);
         }
         self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Takes note of a run that was asked for and has ended.
+    pub(crate) fn requested(&self, run: &Run) {
+        let state = match run.state {
+            RunState::Done => "done",
+            RunState::Cancelled => "cancelled",
+            RunState::Failed => "failed",
+            RunState::Waiting | RunState::Running => return,
+        };
+        self.requested.with_label_values(&[run.sensor_type.as_str(), state]).inc();
     }
 
     /// Takes note of a run that broke off.

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Partition, Position, SensorType, SensorTypeId, Timestamp, Topic};
+use domain::{Partition, Position, SensorType, SensorTypeId, Timestamp, Topic, TypeVersion};
 use ports::{Claim, Clock, ErrorKind, Findings, Lease, Log, PortError, Store, TimeRange};
 use registry::Registry;
 use tokio::{
@@ -53,7 +53,7 @@ pub struct Ports {
 /// How the job works.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Width of a window; windows are aligned to the epoch.
+    /// Width of a window where the sensor type does not say; windows are aligned to the epoch.
     pub every: Duration,
     /// How long after its end a window is scanned, at least: as long as an append may be under way, and as clocks may differ.
     pub grace: Duration,
@@ -92,12 +92,17 @@ impl Config {
         }
     }
 
-    /// The window that starts at a time, up to the next multiple of a window's width.
-    fn window(&self, from: Timestamp) -> TimeRange {
-        let every = i64::try_from(self.every.as_micros()).unwrap_or(i64::MAX).max(1);
-        let start = from.as_micros() - from.as_micros().rem_euclid(every);
-        TimeRange { from, to: Timestamp::from_micros(start.saturating_add(every)) }
+    /// Width of the windows of a sensor type.
+    fn every(&self, sensor_type: &SensorType) -> Duration {
+        sensor_type.definition.detection.every.unwrap_or(self.every)
     }
+}
+
+/// The window that starts at a time, up to the next multiple of a window's width.
+fn window(from: Timestamp, every: Duration) -> TimeRange {
+    let every = i64::try_from(every.as_micros()).unwrap_or(i64::MAX).max(1);
+    let start = from.as_micros() - from.as_micros().rem_euclid(every);
+    TimeRange { from, to: Timestamp::from_micros(start.saturating_add(every)) }
 }
 
 /// Why detection ended before it was told to.
@@ -115,14 +120,9 @@ pub enum Error {
 ///
 /// # Errors
 /// What no retry mends; while a port is merely away, it is tried again.
-pub async fn run(
-    ports: Ports,
-    config: Config,
-    metrics: &prometheus::Registry,
-    mut stop: watch::Receiver<bool>,
-) -> Result<(), Error> {
+pub async fn run(ports: Ports, config: Config, metrics: Metrics, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
     let (poll, status) = (config.poll, config.status.clone());
-    let mut schedule = Schedule::new(ports, config, Metrics::register(metrics)?);
+    let mut schedule = Schedule::new(ports, config, metrics);
     loop {
         match schedule.round(&stop).await {
             Ok(()) => drop(status.set(None)),
@@ -149,8 +149,8 @@ pub struct Schedule {
     ports: window::Ports,
     registry: Registry,
     config: Config,
-    /// By the name of a share, when it is to be looked at next.
-    due: HashMap<String, Timestamp>,
+    /// By the name of a share, when it is to be looked at next, as long as its type has this version.
+    due: HashMap<String, (TypeVersion, Timestamp)>,
     /// When this process started: where nobody had looked at a type before, its shares begin then.
     started_at: Timestamp,
     /// Sensor types of which something was ever accepted.
@@ -257,14 +257,14 @@ impl Schedule {
     ) -> Result<(), PortError> {
         let name = format!("{}/{}-of-{}", sensor_type.id, share.number, share.count);
         let now = self.ports.clock.now();
-        if self.due.get(&name).is_some_and(|due| now < *due) {
+        if self.due.get(&name).is_some_and(|(version, due)| *version == sensor_type.version && now < *due) {
             return Ok(());
         }
         let leases = self.leases();
         let Some(mut lease) = leases.claim(&name).await? else {
             // Another process has it; should that one die, its lease runs out.
             self.ports.metrics.lag(&sensor_type.id, share.number, Duration::ZERO);
-            self.due.insert(name, now.saturating_add(self.config.lease / 4));
+            self.due.insert(name, (sensor_type.version, now.saturating_add(self.config.lease / 4)));
             return Ok(());
         };
         let mut stopped = stop.clone();
@@ -281,15 +281,16 @@ impl Schedule {
 
     /// Scans the share's windows that are due, the oldest first.
     async fn windows(&mut self, sensor_type: &SensorType, share: Share, lease: &mut Lease) -> Result<(), PortError> {
+        let every = self.config.every(sensor_type);
         loop {
             let from = match lease.done {
                 Some(done) => done,
-                None => match self.begin(&sensor_type.id, lease).await? {
+                None => match self.begin(sensor_type, lease).await? {
                     Some(start) => start,
                     None => return Ok(()),
                 },
             };
-            let window = self.config.window(from);
+            let window = window(from, every);
             let (now, due) = (self.ports.clock.now(), window.to.saturating_add(self.config.grace));
             self.ports.metrics.lag(&sensor_type.id, share.number, now.since(due));
             let look_at = match now < due {
@@ -298,7 +299,7 @@ impl Schedule {
                 false => None,
             };
             if let Some(look_at) = look_at {
-                self.due.insert(lease.share.clone(), look_at);
+                self.due.insert(lease.share.clone(), (sensor_type.version, look_at));
                 return Ok(());
             }
             self.scan(sensor_type, share, window).await?;
@@ -308,7 +309,7 @@ impl Schedule {
     }
 
     async fn scan(&self, sensor_type: &SensorType, share: Share, window: TimeRange) -> Result<(), PortError> {
-        let (settings, interval) = (&self.config.settings, self.config.every);
+        let (settings, interval) = (&self.config.settings, self.config.every(sensor_type));
         let (task, began) = (Task { sensor_type, share, window, interval, settings }, Instant::now());
         match window::scan(&self.ports, &self.config.bounds, task).await {
             Ok(None) => Ok(()),
@@ -326,11 +327,12 @@ impl Schedule {
 
     /// Begins a share that was never worked on with the window that had ended last when its type was first looked at, and keeps that:
     /// however long it has to wait, none is left out. `None` where that is not known yet.
-    async fn begin(&self, sensor_type: &SensorTypeId, lease: &mut Lease) -> Result<Option<Timestamp>, PortError> {
-        let Some(origin) = self.origin(sensor_type, None).await? else { return Ok(None) };
+    async fn begin(&self, sensor_type: &SensorType, lease: &mut Lease) -> Result<Option<Timestamp>, PortError> {
+        let Some(origin) = self.origin(&sensor_type.id, None).await? else { return Ok(None) };
         // What was accepted then may not have been seen yet.
         let from = origin.saturating_sub(self.config.grace);
-        let start = self.config.window(from).to.saturating_sub(2 * self.config.every);
+        let every = self.config.every(sensor_type);
+        let start = window(from, every).to.saturating_sub(2 * every);
         self.ports.findings.complete(lease, start).await?;
         lease.done = Some(start);
         Ok(Some(start))

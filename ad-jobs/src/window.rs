@@ -18,6 +18,8 @@ use crate::{
 
 /// The most rows asked for at once.
 const ROWS_AT_ONCE: usize = 8_192;
+/// About the most values of a group, where its sensors are read with their history: 24 MB.
+const SAMPLES_AT_ONCE: usize = 1_000_000;
 
 /// What a scan works on.
 #[derive(Clone)]
@@ -103,7 +105,7 @@ pub async fn scan(ports: &Ports, bounds: &Bounds, task: Task<'_>) -> Result<Opti
         if judging.len() >= bounds.groups_at_once.max(1) {
             under_way.take_in(judging.join_next().await).await?;
         }
-        let work = read(ports, task, group, &settings).await?;
+        let work = read(&*ports.store, group, &settings).await?;
         let (settings, id, now) = (Arc::clone(&settings), under_way.run.id.clone(), ports.clock.now());
         judging.spawn_blocking(move || judge::judge(&work, &settings, &id, now));
     }
@@ -171,20 +173,22 @@ fn new_run(ports: &Ports, task: Task<'_>, settings: &TypeSettings, sensors: usiz
         state: RunState::Running,
         started_at: ports.clock.now(),
         ended_at: None,
-        datastreams: (sensors * sensor_type.width()) as u64,
+        datastreams: (sensors * settings.datastreams()) as u64,
         datastreams_done: 0,
         points: 0,
         anomalies: 0,
         failures: BTreeMap::new(),
         cancel_requested: false,
+        request: None,
+        found: Vec::new(),
     }
 }
 
 /// A sensor and the range of phenomenon times of what is to be judged, both ends inclusive.
-type Arrived = (SensorId, Timestamp, Timestamp);
+pub(crate) type Arrived = (SensorId, Timestamp, Timestamp);
 
 /// What is read at once: many sensors of which little arrived, or one part of what arrived of a sensor whose history was replayed.
-fn groups(
+pub(crate) fn groups(
     arrived: BTreeMap<SensorId, (Timestamp, Timestamp)>,
     settings: &TypeSettings,
     bounds: &Bounds,
@@ -205,10 +209,12 @@ fn groups(
         }
     }
     short.sort_by_key(|(_, first, _)| *first);
+    let samples = 2 * settings.history_steps() * settings.datastreams().max(1);
+    let sensors_at_once = bounds.sensors_at_once.min(SAMPLES_AT_ONCE / samples).max(1);
     let mut group: Vec<Arrived> = Vec::new();
     for sensor in short {
         let is_near = group.first().is_none_or(|(_, first, _)| sensor.2.since(*first) <= 2 * at_once);
-        if group.len() >= bounds.sensors_at_once.max(1) || !is_near {
+        if group.len() >= sensors_at_once || !is_near {
             groups.push(std::mem::take(&mut group));
         }
         group.push(sensor);
@@ -219,9 +225,8 @@ fn groups(
 }
 
 /// Reads a group's rows with the history before them, in one scan.
-async fn read(
-    ports: &Ports,
-    task: Task<'_>,
+pub(crate) async fn read(
+    store: &dyn Store,
     group: Vec<Arrived>,
     settings: &TypeSettings,
 ) -> Result<Vec<Work>, PortError> {
@@ -233,10 +238,10 @@ async fn read(
     let mut work: BTreeMap<SensorId, Work> =
         group.into_iter().map(|(id, first, last)| (id.clone(), Work::new(id, first, last, settings))).collect();
     let query = ReadingQuery { sensor_ids, times, ..ReadingQuery::default() };
-    let mut scan = ports.store.scan(&task.sensor_type.id, &query).await?;
+    let mut scan = store.scan(settings.sensor_type(), &query).await?;
     while let Some(part) = scan.next(ROWS_AT_ONCE).await? {
         if let Some(work) = work.get_mut(&part.sensor_id) {
-            work.take(&part.rows);
+            work.take(&part.rows, settings);
         }
     }
     Ok(work.into_values().collect())

@@ -84,8 +84,7 @@ impl Hub {
     }
 
     async fn runs(&self) -> Vec<Run> {
-        let query = RunQuery { sensor_type: None, state: None, after: None, count_max: 1_000 };
-        let mut runs = self.ports.findings.runs(&query).await.expect("answered");
+        let mut runs = self.ports.findings.runs(&RunQuery::all(1_000)).await.expect("answered");
         runs.sort_by_key(|run| run.from);
         runs
     }
@@ -212,7 +211,33 @@ async fn the_job_ends_when_it_is_told_to() {
     let hub = Hub::new().await;
     let (stop, stopped) = watch::channel(false);
     let ports = hub.ports.clone();
-    let job = tokio::spawn(async move { run(ports, config("one"), &prometheus::Registry::new(), stopped).await });
+    let job = tokio::spawn(async move { run(ports, config("one"), metrics(), stopped).await });
     stop.send_replace(true);
     job.await.expect("no panic").expect("the ports are there");
+}
+
+#[tokio::test]
+async fn a_type_can_choose_its_windows_and_change_them() {
+    let mut hub = Hub::new().await;
+    let mut process = hub.process("one");
+    let with_every = |minutes: u64| {
+        let mut definition = definition();
+        definition.detection.every = Some(std::time::Duration::from_secs(60 * minutes));
+        definition
+    };
+    hub.ports.registry.put_sensor_type(type_id(), with_every(5)).await.expect("changed");
+    round(&mut process).await;
+    hub.store(1).await;
+    hub.set(6);
+    round(&mut process).await;
+    assert_eq!(hub.windows().await, [0]);
+    hub.ports.registry.put_sensor_type(type_id(), with_every(60)).await.expect("changed");
+    hub.set(7);
+    hub.store(2).await;
+    hub.set(59);
+    round(&mut process).await;
+    assert_eq!(hub.windows().await, [0]);
+    hub.ports.registry.put_sensor_type(type_id(), with_every(10)).await.expect("changed");
+    round(&mut process).await;
+    assert_eq!(hub.windows().await, [0, 5]);
 }

@@ -69,6 +69,7 @@ fn sensor_type(width: usize) -> Arc<SensorType> {
         gross_range: None,
         required: true,
         qc: Default::default(),
+        detection: Default::default(),
         resolution: None,
     };
     let draft = SensorTypeDraft {
@@ -79,6 +80,7 @@ fn sensor_type(width: usize) -> Arc<SensorType> {
         anomaly_flags: LabelRule::default(),
         properties: (0..width).map(property).collect(),
         csv: None,
+        detection: Default::default(),
     };
     Arc::new(SensorType::first(SensorTypeId::parse("power").expect("a type id"), 1, draft).expect("a valid type"))
 }

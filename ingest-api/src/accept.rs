@@ -113,11 +113,7 @@ impl From<RegistryError> for Problem {
         match error {
             RegistryError::SensorType { faults, .. } => {
                 let code = if conflict { Code::Conflict } else { Code::Invalid };
-                let faults: Vec<_> = faults
-                    .iter()
-                    .map(|fault| json!({"key": fault.key, "value": fault.value, "rule": fault.rule}))
-                    .collect();
-                Self::new(code, detail).with("faults", faults)
+                Self::faults(code, detail, &faults)
             }
             RegistryError::Sensor { fault, .. } => {
                 let fault = json!({"key": fault.field(), "rule": fault.to_string()});

@@ -1,14 +1,22 @@
 //! The OpenAPI description, assembled from the handlers, and the shapes that it names.
 
+mod detection;
 mod quality_control;
 mod replays;
+mod runs;
 
 use std::collections::BTreeMap;
 
 use utoipa::{OpenApi, ToSchema};
 
-use self::quality_control::QualityControl;
-pub use self::replays::{Replay, ReplayRequest, Replays};
+use self::{
+    detection::{PropertyDetection, TypeDetection},
+    quality_control::QualityControl,
+};
+pub use self::{
+    replays::{Replay, ReplayRequest, Replays},
+    runs::{AnomaliesPage, Run, RunRequest, RunsPage},
+};
 use crate::{
     api::{self, dead_letters, health, readings, sensor_types, sensors},
     output::OutputApi,
@@ -39,6 +47,10 @@ use crate::{
         api::replays::list,
         api::replays::get,
         api::replays::end,
+        api::runs::begin,
+        api::runs::list,
+        api::runs::get,
+        api::runs::cancel,
         health::root,
         health::live,
         health::ready,
@@ -47,6 +59,7 @@ use crate::{
     tags(
         (name = "Readings", description = "Readings in and out"),
         (name = "Quality control", description = "Flags, counted and given anew"),
+        (name = "Detection", description = "Anomalies that no single value shows, and the runs that look for them"),
         (name = "Sensor types", description = "Kinds of sensors: observed properties, ranges, CSV dialect"),
         (name = "Sensors", description = "Devices: type, name, place, group"),
         (name = "Dead letters", description = "What could not be processed, and why"),
@@ -155,6 +168,9 @@ pub struct SensorTypeDefinition {
     pub properties: Vec<ObservedProperty>,
     /// How its CSV files without a header row look.
     pub csv: Option<CsvDialect>,
+    /// How its values are looked at by detection, as far as no property says otherwise.
+    #[schema(required = false)]
+    pub detection: TypeDetection,
 }
 
 /// A quantity that a sensor type measures.
@@ -172,6 +188,9 @@ pub struct ObservedProperty {
     /// The other QARTOD tests.
     #[schema(required = false)]
     pub qc: QualityControl,
+    /// How its values are looked at by detection.
+    #[schema(required = false)]
+    pub detection: PropertyDetection,
     /// Whether a reading without it is an anomaly.
     #[schema(required = false)]
     pub required: bool,

@@ -11,6 +11,7 @@ use actix_web::{
         header::{ALLOW, CONTENT_TYPE, RETRY_AFTER},
     },
 };
+use domain::SensorTypeFault;
 use ports::{ErrorKind, PortError};
 use serde_json::{Map, Value, json};
 
@@ -122,6 +123,12 @@ impl Problem {
         Self::new(Code::BadRequest, format!("parameter `{name}` = `{value}`: {rule}"))
             .with("parameter", name)
             .with("value", value)
+    }
+
+    /// A definition has these faults; the problem lists each.
+    pub fn faults(code: Code, detail: impl Into<String>, faults: &[SensorTypeFault]) -> Self {
+        let shown = |fault: &SensorTypeFault| json!({"key": fault.key, "value": fault.value, "rule": fault.rule});
+        Self::new(code, detail).with("faults", faults.iter().map(shown).collect::<Vec<_>>())
     }
 
     /// The same with an extension member.

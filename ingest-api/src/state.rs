@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::SensorType;
-use ports::{Clock, Log, Store};
+use ports::{Clock, Findings, Log, Store};
 use prometheus::{HistogramOpts, HistogramVec};
 use registry::Registry;
 use tokio::sync::RwLock;
@@ -17,6 +17,8 @@ pub struct Ports {
     pub log: Arc<dyn Log>,
     /// Where judged readings come from.
     pub store: Arc<dyn Store>,
+    /// Anomalies, and the runs that find them.
+    pub findings: Arc<dyn Findings>,
     /// Sensor types and sensors.
     pub registry: Registry,
     /// The time of day.

@@ -78,7 +78,7 @@ struct Left {
 }
 
 async fn look_at(log: &dyn Log, findings: &dyn Findings) -> Left {
-    let query = RunQuery { sensor_type: None, state: None, after: None, count_max: 10_000 };
+    let query = RunQuery::all(10_000);
     Left {
         anomalies: findings.anomalies(&AnomalyQuery::all(100_000)).await.expect("anomalies"),
         runs: findings.runs(&query).await.expect("runs"),

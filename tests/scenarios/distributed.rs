@@ -16,6 +16,7 @@ mod operations;
 mod readme;
 mod real_data;
 mod replays;
+mod runs;
 mod samples;
 mod secured;
 mod sensor_types;

@@ -17,6 +17,7 @@ mod operations;
 mod readme;
 mod real_data;
 mod replays;
+mod runs;
 mod samples;
 mod sensor_types;
 #[path = "stack/embedded.rs"]

@@ -68,6 +68,10 @@ async fn readings_go_through_and_strangers_are_kept_out() {
     hub.processed("emb", 1).await;
     let items = hub.get("/v1/readings/emb?sensor_id=emb3").await.expect(200).json();
     assert_eq!(items["items"].as_array().map(Vec::len), Some(1), "{items}");
+    hub.get("/v1/anomalies").await.expect(200);
+    let run = r#"{"sensor_type": "emb", "from": "2017-01-01T00:00:00Z", "to": "2017-02-01T00:00:00Z"}"#;
+    hub.post("/v1/runs", "application/json", run).await.expect(202);
+    hub.get("/v1/runs?state=waiting").await.expect(200);
     wait_for("an anomaly of who may write no more than that", DETECT_TIMEOUT, async || {
         let metrics = detection.metrics().await;
         let found = metrics.sum("iot_hub_detection_anomalies_total", "outage");

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    Flag, GrossRange, Judged, Label, LabelRule, ObservedProperty, Position, PropertyId, QualityControl, Row, RowRef,
-    Rows, SensorId, SensorType, SensorTypeDraft, SensorTypeId, Span, Timestamp, TypeVersion, Value,
+    Detection, Flag, GrossRange, Judged, Label, LabelRule, ObservedProperty, Position, PropertyId, QualityControl, Row,
+    RowRef, Rows, SensorId, SensorType, SensorTypeDraft, SensorTypeId, Span, Timestamp, TypeVersion, Value,
 };
 use ports::{Judge, Store};
 
@@ -37,6 +37,7 @@ pub fn definition() -> SensorTypeDraft {
         required: true,
         resolution: Some(1.0),
         qc: QualityControl::default(),
+        detection: Detection::default(),
     };
     SensorTypeDraft {
         name: String::new(),
@@ -46,6 +47,7 @@ pub fn definition() -> SensorTypeDraft {
         anomaly_flags: LabelRule::default(),
         properties: vec![property],
         csv: None,
+        detection: Detection::default(),
     }
 }
 

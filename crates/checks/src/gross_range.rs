@@ -54,6 +54,7 @@ mod tests {
             unit: "1".to_owned(),
             gross_range,
             qc: Default::default(),
+            detection: Default::default(),
             required,
             resolution: None,
         }

@@ -140,6 +140,7 @@ fn sensor_type(id: &str) -> SensorType {
         anomaly_flags: LabelRule::default(),
         properties: Vec::new(),
         csv: None,
+        detection: Default::default(),
     };
     let mut sensor_type = SensorType::assemble(SensorTypeId::parse(id).expect("an id"), 1, 1, definition);
     sensor_type.property_ids = (0..WIDTH).map(|n| PropertyId::parse(&format!("p{n}")).expect("an id")).collect();

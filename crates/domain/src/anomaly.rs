@@ -7,7 +7,10 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PropertyId, RunId, SensorId, SensorTypeId, Timestamp};
+use crate::{
+    PropertyId, RunId, SensorId, SensorTypeId, Timestamp,
+    value::{serialize_number, serialize_optional_number},
+};
 
 /// Identity of an anomaly: `{sensor_id}/{property}/{phenomenon_time}/{detector}/{settings}`, at most 400 bytes. Ordered by its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -49,12 +52,13 @@ pub struct Anomaly {
     /// What it is.
     pub kind: AnomalyKind,
     /// What was read, in the property's unit; nothing of an outage.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "serialize_optional_number")]
     pub value: Option<f64>,
     /// What was expected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "serialize_optional_number")]
     pub expected: Option<f64>,
     /// From 0 to 1; 0.5 is critical.
+    #[serde(serialize_with = "serialize_number")]
     pub score: f64,
     /// The same for people.
     pub severity: Severity,
@@ -139,7 +143,7 @@ mod tests {
         assert_eq!(anomaly("one").id(), anomaly("two").id());
         assert_eq!(anomaly("one").id().as_str(), "emb3/sec/2017-02-08T15:00:00Z/s-h-esd/00000000000000ff");
         let text = serde_json::to_string(&anomaly("one")).expect("it can be written");
-        assert!(text.contains(r#""kind":"point","value":904.0"#), "{text}");
+        assert!(text.contains(r#""kind":"point","value":904,"expected":845,"score":0.9375"#), "{text}");
         assert_eq!(serde_json::from_str::<Anomaly>(&text).expect("it can be read"), anomaly("one"));
     }
 

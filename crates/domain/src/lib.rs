@@ -5,6 +5,7 @@
 
 mod anomaly;
 mod dead_letter;
+mod detection;
 mod duration_text;
 mod id;
 mod judged;
@@ -20,6 +21,9 @@ mod value;
 
 pub use anomaly::{Anomaly, AnomalyId, AnomalyKind, Severity};
 pub use dead_letter::{DeadLetter, Payload};
+pub use detection::{
+    Detection, DetectionDirection, DetectionGaps, DetectionMode, DetectionThreshold, HISTORY_STEPS_DEFAULT,
+};
 pub use id::{Id, IdKind, InvalidId, PropertyId, PropertyKind, SensorId, SensorKind, SensorTypeId, SensorTypeKind};
 pub use judged::{Judged, Merge, Row, RowRef, Rows};
 pub use quality_control::{
@@ -28,7 +32,7 @@ pub use quality_control::{
 };
 pub use reading::{Deletion, Reading, Readings};
 pub use replay::{Changes, PartReport, Rejudgement};
-pub use run::{Run, RunId, RunKind, RunState, Trigger};
+pub use run::{RUN_FOUND_MAX, Run, RunId, RunKind, RunRequest, RunState, S_H_ESD, Trigger};
 pub use sensor::{Place, Sensor, SensorFault};
 pub use sensor_type::{
     Column, CsvDialect, GrossRange, ObservedProperty, PROPERTIES_MAX, SensorType, SensorTypeDraft, SensorTypeFault,

@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Id, IdKind, SensorTypeId, Timestamp};
+use crate::{Anomaly, Detection, Id, IdKind, PropertyId, SensorId, SensorTypeId, Timestamp};
+
+/// The detector that there is, as it is named in runs and in anomalies that are points: Seasonal Hybrid ESD.
+pub const S_H_ESD: &str = "s-h-esd";
+/// The most anomalies that a dry run keeps; the others are counted.
+pub const RUN_FOUND_MAX: usize = 1_000;
 
 /// Marks ids of runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +75,26 @@ pub struct Run {
     /// Whether somebody asked it to stop.
     #[serde(default)]
     pub cancel_requested: bool,
+    /// Of a run that was asked for, what was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RunRequest>,
+    /// Of a dry run what it would have recorded, the first [`RUN_FOUND_MAX`] it has found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub found: Vec<Anomaly>,
+}
+
+/// What a run is to look at, and how.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// These sensors; all of the type if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor_ids: Option<Vec<SensorId>>,
+    /// These properties; all of the type if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub properties: Option<Vec<PropertyId>>,
+    /// Settings that count before those of the type and its properties.
+    #[serde(default, skip_serializing_if = "Detection::is_empty")]
+    pub detection: Detection,
 }
 
 /// Why a run runs.

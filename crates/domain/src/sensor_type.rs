@@ -7,7 +7,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    LabelRule, PropertyId, QualityControl, SensorTypeId, duration_text,
+    Detection, LabelRule, PropertyId, QualityControl, SensorTypeId, duration_text,
     value::{serialize_number, serialize_optional_number},
 };
 
@@ -60,6 +60,9 @@ pub struct SensorTypeDraft {
     /// How its CSV files without a header row look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub csv: Option<CsvDialect>,
+    /// How its values are looked at by detection, as far as no property says otherwise.
+    #[serde(default, skip_serializing_if = "Detection::is_empty")]
+    pub detection: Detection,
 }
 
 /// A quantity that a sensor type measures.
@@ -79,6 +82,9 @@ pub struct ObservedProperty {
     /// The other QARTOD tests.
     #[serde(default, skip_serializing_if = "QualityControl::is_empty")]
     pub qc: QualityControl,
+    /// How its values are looked at by detection.
+    #[serde(default, skip_serializing_if = "Detection::is_empty")]
+    pub detection: Detection,
     /// Whether a reading without it is flagged 9 there (and so an anomaly), not 2.
     #[serde(default)]
     pub required: bool,
@@ -229,10 +235,11 @@ impl SensorTypeDraft {
             property.check(&mut faults);
         }
         self.check_quality_control(&mut faults);
+        self.check_detection(&mut faults);
         if let Some(csv) = &self.csv {
             csv.check(&seen, &mut faults);
         }
-        if faults.0.is_empty() { Ok(()) } else { Err(faults.0) }
+        faults.into_result()
     }
 
     fn check_quality_control(&self, faults: &mut Faults) {
@@ -256,6 +263,10 @@ impl Faults {
             let value = value.to_string().chars().take(80).flat_map(char::escape_debug).collect();
             self.0.push(SensorTypeFault { key: key.into(), value, rule, conflict: false });
         }
+    }
+
+    pub(crate) fn into_result(self) -> Result<(), Vec<SensorTypeFault>> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.0) }
     }
 }
 
@@ -404,6 +415,7 @@ mod tests {
                 required: true,
                 resolution: None,
                 qc: QualityControl::default(),
+                detection: Detection::default(),
             };
             let mut faults = Faults::default();
             property.check(&mut faults);

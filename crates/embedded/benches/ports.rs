@@ -66,6 +66,7 @@ async fn run(options: Options) {
         anomaly_flags: LabelRule::default(),
         properties: Vec::new(),
         csv: None,
+        detection: Default::default(),
     };
     let mut sensor_type = SensorType::assemble(type_id.clone(), 1, 1, definition);
     sensor_type.property_ids = Arc::clone(&properties);

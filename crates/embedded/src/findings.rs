@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use domain::{Anomaly, AnomalyId, Run, RunId, Timestamp};
+use domain::{Anomaly, AnomalyId, Run, RunId, RunState, Timestamp};
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 use ports::{
     AnomalyQuery, Claim, Effect, ErrorKind, Findings, Lease, PortError, Recorded, RunQuery,
@@ -28,6 +28,8 @@ use crate::{
 const START_BY_ID: u8 = b'i';
 /// Where a run is, by its start (newest first) and id.
 const RUN_BY_START: u8 = b's';
+/// The same of runs that have not ended, without the run: what is under way is found however many there were.
+const OPEN_BY_START: u8 = b'o';
 
 /// The findings' part of the database.
 #[derive(Clone)]
@@ -149,7 +151,7 @@ impl Inner {
 
     fn run(&self, id: &RunId) -> Result<Option<Run>, PortError> {
         let Some(start) = self.keyspaces.runs.get(start_key(id)).map_err(reading)? else { return Ok(None) };
-        get(&self.keyspaces.runs, &run_key(&start, id))
+        get(&self.keyspaces.runs, &run_key(RUN_BY_START, &start, id))
     }
 
     fn put_run(&self, batch: &mut OwnedWriteBatch, run: &Run) -> Result<(), PortError> {
@@ -157,28 +159,37 @@ impl Inner {
         let known = self.run(&run.id)?;
         let start = newest_first(run.started_at);
         if let Some(known) = &known {
-            batch.remove(keyspace, run_key(&newest_first(known.started_at), &run.id));
+            let start = newest_first(known.started_at);
+            batch.remove(keyspace, run_key(RUN_BY_START, &start, &run.id));
+            batch.remove(keyspace, run_key(OPEN_BY_START, &start, &run.id));
         }
         let cancel_requested = run.cancel_requested || known.is_some_and(|known| known.cancel_requested);
         batch.insert(keyspace, start_key(&run.id), start);
-        batch.insert(keyspace, run_key(&start, &run.id), to_json(&Run { cancel_requested, ..run.clone() })?);
+        let stored = to_json(&Run { cancel_requested, ..run.clone() })?;
+        batch.insert(keyspace, run_key(RUN_BY_START, &start, &run.id), stored);
+        if is_open(run.state) {
+            batch.insert(keyspace, run_key(OPEN_BY_START, &start, &run.id), []);
+        }
         Ok(())
     }
 
     fn runs(&self, query: &RunQuery) -> Result<Vec<Run>, PortError> {
+        let index = if query.state.is_some_and(is_open) { OPEN_BY_START } else { RUN_BY_START };
         let low = match &query.after {
-            Some((started_at, id)) => run_key(&newest_first(*started_at), id),
-            None => vec![RUN_BY_START],
+            Some((started_at, id)) => run_key(index, &newest_first(*started_at), id),
+            None => vec![index],
         };
         let mut found = Vec::new();
-        for item in self.keyspaces.runs.range(low..vec![RUN_BY_START + 1]) {
+        for item in self.keyspaces.runs.range(low..vec![index + 1]) {
             if found.len() >= query.count_max {
                 break;
             }
-            let run: Run = from_json(&item.value().map_err(reading)?)?;
-            if query.wants(&run) && query.is_behind_start(&run) {
-                found.push(run);
-            }
+            let (key, value) = item.into_inner().map_err(reading)?;
+            let run: Option<Run> = match index {
+                OPEN_BY_START => get(&self.keyspaces.runs, &[&[RUN_BY_START], &key[1..]].concat())?,
+                _ => Some(from_json(&value)?),
+            };
+            found.extend(run.filter(|run| query.wants(run) && query.is_behind_start(run)));
         }
         Ok(found)
     }
@@ -299,8 +310,13 @@ fn start_key(id: &RunId) -> Vec<u8> {
     [&[START_BY_ID], id.as_str().as_bytes()].concat()
 }
 
-fn run_key(start: &[u8], id: &RunId) -> Vec<u8> {
-    [&[RUN_BY_START], start, id.as_str().as_bytes()].concat()
+fn run_key(index: u8, start: &[u8], id: &RunId) -> Vec<u8> {
+    [&[index], start, id.as_str().as_bytes()].concat()
+}
+
+/// Says whether a run in this state has not ended.
+fn is_open(state: RunState) -> bool {
+    matches!(state, RunState::Waiting | RunState::Running)
 }
 
 fn reading(error: fjall::Error) -> PortError {

@@ -215,8 +215,8 @@ impl Hub<'_> {
     }
 
     fn bind(&self, registry: Registry, metrics: prometheus::Registry) -> anyhow::Result<ingest_api::Service> {
-        let (log, store) = (self.backends.log(), self.backends.store());
-        let ports = ingest_api::Ports { log, store, registry, clock: Arc::clone(&self.clock), metrics };
+        let (log, store, findings) = (self.backends.log(), self.backends.store(), self.backends.findings());
+        let ports = ingest_api::Ports { log, store, findings, registry, clock: Arc::clone(&self.clock), metrics };
         let mut http = ingest_api::Config { surface: self.services.surface(), ..self.config.http.clone() };
         if self.services.judge() {
             http.readiness.push(quality_control_is_ready(self.config.qc.status.clone()));
@@ -228,20 +228,23 @@ impl Hub<'_> {
         Ok(ingest_api::Service::bind(ports, http)?)
     }
 
-    /// Detection, where these services have it.
+    /// Detection, where these services have it: on a schedule unless that is switched off, and where it is asked for.
     fn detection(
         &self,
         registry: Registry,
         metrics: prometheus::Registry,
         stop: watch::Receiver<bool>,
     ) -> BoxFuture<'static, anyhow::Result<()>> {
-        if !self.services.detect(self.config.detects) {
+        if !self.services.detect(true) {
             return until_stopped(stop);
         }
         let (log, store, findings) = (self.backends.log(), self.backends.store(), self.backends.findings());
         let ports = ad_jobs::schedule::Ports { log, store, findings, registry, clock: Arc::clone(&self.clock) };
         let config = detection::config(&self.config.detection, self.backends.are_shared());
-        Box::pin(async move { Ok(ad_jobs::schedule::run(ports, config, &metrics, stop).await?) })
+        if !self.config.detects && self.services == Services::All {
+            return Box::pin(async move { Ok(ad_jobs::service::run_requested(ports, config, &metrics, stop).await?) });
+        }
+        Box::pin(async move { Ok(ad_jobs::service::run(ports, config, &metrics, stop).await?) })
     }
 
     /// Quality control; where another process does that, what tells `/metrics` how far it is.

@@ -1,7 +1,7 @@
 //! What detection leaves: anomalies, the runs that found them, and who works on which share of the datastreams.
 
 use async_trait::async_trait;
-use domain::{Anomaly, AnomalyId, PropertyId, Run, RunId, RunState, SensorId, SensorTypeId, Timestamp};
+use domain::{Anomaly, AnomalyId, PropertyId, Run, RunId, RunState, SensorId, SensorTypeId, Timestamp, Trigger};
 
 use crate::{PortError, TimeRange};
 
@@ -41,7 +41,8 @@ pub trait Findings: Send + Sync {
     /// `Unavailable`, `Corrupt`.
     async fn run(&self, id: &RunId) -> Result<Option<Run>, PortError>;
 
-    /// Runs, those that started last first, then by id; at most `query.count_max`.
+    /// Runs, those that started last first, then by id; at most `query.count_max`. Where a state is asked for that is not an end, the
+    /// work grows with the runs that have not ended, however many have.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`.
@@ -164,6 +165,8 @@ pub struct RunQuery {
     pub sensor_type: Option<SensorTypeId>,
     /// In this state.
     pub state: Option<RunState>,
+    /// For this reason.
+    pub trigger: Option<Trigger>,
     /// Behind this start and id in the order (a run that need not exist).
     pub after: Option<(Timestamp, RunId)>,
     /// How many at most.
@@ -171,10 +174,16 @@ pub struct RunQuery {
 }
 
 impl RunQuery {
+    /// All, up to `count_max` of them.
+    pub const fn all(count_max: usize) -> Self {
+        Self { sensor_type: None, state: None, trigger: None, after: None, count_max }
+    }
+
     /// Says whether a run is among those that are asked for, wherever it is in the order.
     pub fn wants(&self, run: &Run) -> bool {
         self.sensor_type.as_ref().is_none_or(|id| *id == run.sensor_type)
             && self.state.is_none_or(|state| state == run.state)
+            && self.trigger.is_none_or(|trigger| trigger == run.trigger)
     }
 
     /// Says whether a run lies behind where the answer starts.

@@ -5,6 +5,7 @@ pub mod health;
 mod query;
 pub mod readings;
 pub mod replays;
+pub mod runs;
 pub mod sensor_types;
 pub mod sensors;
 
@@ -34,6 +35,10 @@ pub fn configure(cfg: &mut ServiceConfig) {
     get(cfg, "/v1/qc/replays", replays::list);
     get(cfg, "/v1/qc/replays/{id}", replays::get);
     cfg.route("/v1/qc/replays/{id}", route().guard(Delete()).to(replays::end));
+    cfg.route("/v1/runs", route().guard(Post()).to(runs::begin));
+    get(cfg, "/v1/runs", runs::list);
+    get(cfg, "/v1/runs/{id}", runs::get);
+    cfg.route("/v1/runs/{id}", route().guard(Delete()).to(runs::cancel));
     cfg.route("/{sensor_type}", route().guard(Post()).to(readings::post_lines));
 }
 

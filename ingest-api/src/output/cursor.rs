@@ -8,10 +8,14 @@ use ports::{Order, ReadingQuery};
 
 /// The form of cursors; another one is refused.
 const VERSION: u8 = 1;
-/// Bytes before the sensor id: version, fingerprint, time.
+/// Bytes before the id: version, fingerprint, time.
 const HEAD_SIZE: usize = 1 + 8 + 8;
-/// The longest text that can be a cursor: head and the longest sensor id, in base64.
-const TEXT_MAX: usize = (HEAD_SIZE + 128).div_ceil(3) * 4;
+/// The longest id of what is paged: an anomaly's, in bytes.
+const ID_MAX: usize = 400;
+/// The longest text that can be a cursor: head and the longest id, in base64.
+const TEXT_MAX: usize = (HEAD_SIZE + ID_MAX).div_ceil(3) * 4;
+/// What is said of a text that no answer has given.
+const UNREADABLE: &str = "is not a cursor that an answer of this hub has given as `next_cursor`";
 
 /// Identifies the query that a cursor belongs to: 64 bits of FNV-1a over what decides its rows and their order and shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,13 @@ impl Fingerprint {
         }
         Self(hash.0)
     }
+
+    /// The fingerprint of a query that these parts decide, each in a place of its own.
+    pub fn of_parts(parts: &[&[u8]]) -> Self {
+        let mut hash = Fnv::new();
+        parts.iter().for_each(|part| hash.part(part));
+        Self(hash.0)
+    }
 }
 
 /// FNV-1a (Fowler, Noll, Vo; 64 bits), of parts with their lengths.
@@ -55,11 +66,16 @@ impl Fnv {
 
 /// Writes the cursor of the page behind this row.
 pub fn encode(fingerprint: Fingerprint, after: (&SensorId, Timestamp)) -> String {
-    let mut bytes = Vec::with_capacity(HEAD_SIZE + after.0.as_str().len());
+    encode_place(fingerprint, after.1, after.0.as_str())
+}
+
+/// Writes the cursor of the page behind a place in an order by times and ids.
+pub fn encode_place(fingerprint: Fingerprint, time: Timestamp, id: &str) -> String {
+    let mut bytes = Vec::with_capacity(HEAD_SIZE + id.len());
     bytes.push(VERSION);
     bytes.extend_from_slice(&fingerprint.0.to_be_bytes());
-    bytes.extend_from_slice(&after.1.as_micros().to_be_bytes());
-    bytes.extend_from_slice(after.0.as_str().as_bytes());
+    bytes.extend_from_slice(&time.as_micros().to_be_bytes());
+    bytes.extend_from_slice(id.as_bytes());
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
@@ -68,7 +84,16 @@ pub fn encode(fingerprint: Fingerprint, after: (&SensorId, Timestamp)) -> String
 /// # Errors
 /// The rule that the text breaks.
 pub fn decode(text: &str, fingerprint: Fingerprint) -> Result<(SensorId, Timestamp), String> {
-    const UNREADABLE: &str = "is not a cursor that an answer of this hub has given as `next_cursor`";
+    let (time, id) = decode_place(text, fingerprint)?;
+    let id = SensorId::parse(&id).map_err(|_| UNREADABLE)?;
+    Ok((id, time))
+}
+
+/// Reads the time and the id behind which the page starts.
+///
+/// # Errors
+/// The rule that the text breaks.
+pub fn decode_place(text: &str, fingerprint: Fingerprint) -> Result<(Timestamp, String), String> {
     if text.len() > TEXT_MAX {
         return Err(UNREADABLE.to_owned());
     }
@@ -84,8 +109,8 @@ pub fn decode(text: &str, fingerprint: Fingerprint) -> Result<(SensorId, Timesta
                     may change)"
             .to_owned());
     }
-    let id = std::str::from_utf8(id).ok().and_then(|id| SensorId::parse(id).ok()).ok_or(UNREADABLE)?;
-    Ok((id, Timestamp::from_micros(number(8) as i64)))
+    let id = std::str::from_utf8(id).map_err(|_| UNREADABLE)?;
+    Ok((Timestamp::from_micros(number(8) as i64), id.to_owned()))
 }
 
 #[cfg(test)]

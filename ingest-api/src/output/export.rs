@@ -23,7 +23,7 @@ pub enum Source {
     /// A scan of the store.
     Scan(Box<dyn Scan>),
     /// Rows in memory.
-    Held(Judged),
+    Held(Box<Judged>),
     /// Nowhere (any more).
     Nothing,
 }
@@ -60,7 +60,7 @@ impl Source {
                 at: 0,
             })),
             Self::Held(judged) => {
-                let Judged { sensor_ids, rows } = std::mem::take(judged);
+                let Judged { sensor_ids, rows } = std::mem::take(&mut **judged);
                 *self = Self::Nothing;
                 Ok((!rows.is_empty()).then_some(Block { owners: Owners::Each(sensor_ids), rows, at: 0 }))
             }

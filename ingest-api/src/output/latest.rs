@@ -66,5 +66,5 @@ pub async fn latest(
     let width = judged.rows.width();
     let encoder = encoder(format, &Selection::new(Arc::clone(&sensor_type), properties), None);
     let encoder = encoder.and_then(|encoder| coding.wrap(encoder)).map_err(ExportError::Encode)?;
-    shape.answer(Export::new(Source::Held(judged), encoder, width, None)).await
+    shape.answer(Export::new(Source::Held(Box::new(judged)), encoder, width, None)).await
 }

@@ -2,10 +2,11 @@
 //!
 //! **Invariant:** an answer that ends cleanly is whole; what fails on the way breaks the transfer off.
 
+mod anomalies;
 mod answer;
 mod buckets;
 mod coding;
-mod cursor;
+pub(crate) mod cursor;
 mod encoder;
 mod export;
 mod find;
@@ -21,6 +22,7 @@ mod summary;
 mod table;
 mod text;
 
+pub(crate) use anomalies::Shown;
 pub use cursor::{Fingerprint, decode as decode_cursor};
 pub use encoder::{EncodeError, Encoder, Selection, encoder};
 pub use format::Format;
@@ -33,7 +35,14 @@ use actix_web::{
 
 /// The routes of this module, for the OpenAPI description.
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(readings::readings, latest::latest, buckets::buckets, flags::flags, summary::summary))]
+#[openapi(paths(
+    readings::readings,
+    latest::latest,
+    buckets::buckets,
+    flags::flags,
+    summary::summary,
+    anomalies::anomalies
+))]
 pub struct OutputApi;
 
 /// Adds the routes that answer readings. They take `GET` and `HEAD` alone and leave the other methods of their paths to the
@@ -44,6 +53,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
     add(cfg, "/v1/datastreams/{sensor_id}/{property}/buckets", buckets::buckets);
     add(cfg, "/v1/qc/flags", flags::flags);
     add(cfg, "/v1/qc/summary", summary::summary);
+    add(cfg, "/v1/anomalies", anomalies::anomalies);
 }
 
 fn add<F, Args>(cfg: &mut ServiceConfig, path: &str, handler: F)

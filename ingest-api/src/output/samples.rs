@@ -16,6 +16,7 @@ pub fn sensor_type(id: &str, properties: &[&str]) -> Arc<SensorType> {
         gross_range: None,
         required: false,
         qc: Default::default(),
+        detection: Default::default(),
         resolution: None,
     };
     let draft = SensorTypeDraft {
@@ -26,6 +27,7 @@ pub fn sensor_type(id: &str, properties: &[&str]) -> Arc<SensorType> {
         anomaly_flags: LabelRule::default(),
         properties: properties.iter().map(property).collect(),
         csv: None,
+        detection: Default::default(),
     };
     Arc::new(SensorType::first(SensorTypeId::parse(id).expect("a type id"), 1, draft).expect("a valid type"))
 }

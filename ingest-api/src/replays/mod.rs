@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use record::{Replay, Scope, State};
 
-pub(crate) use record::{cancel, list, save};
+pub(crate) use record::{at_random, cancel, list, save};
 pub(crate) use run::run;
 
 /// The most replays that run at once in a process.

@@ -110,7 +110,7 @@ impl Replay {
 }
 
 /// A number that tells apart what processes do at the same time: the standard library seeds each of these anew.
-fn at_random() -> u32 {
+pub(crate) fn at_random() -> u32 {
     RandomState::new().hash_one(0) as u32
 }
 

@@ -7,8 +7,8 @@ use domain::{
 };
 use ingest_api::{Config, Ports, Service};
 use ports::{
-    Batch, Clock, Committed, Content, Document, Judge, Log, ManualClock, Store, TopicKind, Totals,
-    memory::{Faulty, LogSettings, MemoryLog, MemoryStore},
+    Batch, Clock, Committed, Content, Document, Findings, Judge, Log, ManualClock, Store, TopicKind, Totals,
+    memory::{Faulty, LogSettings, MemoryFindings, MemoryLog, MemoryStore},
 };
 use registry::{Registry, Settings};
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -61,7 +61,8 @@ impl Hub {
         let registry = Registry::open(Arc::clone(&log), settings).await.expect("a registry");
         registry.seed(registry::built_in_types()).await.expect("the built-in types");
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let ports = Ports { log, store, registry, clock, metrics: prometheus::Registry::new() };
+        let findings: Arc<dyn Findings> = Arc::new(MemoryFindings::new());
+        let ports = Ports { log, store, findings, registry, clock, metrics: prometheus::Registry::new() };
         let mut config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..Config::default() };
         change(&mut config);
         let service = Service::bind(ports.clone(), config).expect("a free port");

@@ -4,4 +4,5 @@ mod hub;
 mod readings;
 mod registry;
 mod replays;
+mod runs;
 mod serving;

@@ -10,7 +10,7 @@ use domain::{
 use ingest_api::{App, Config, Ports, output};
 use ports::{
     Judge, ManualClock, Outcome, Store,
-    memory::{LogSettings, MemoryLog, MemoryStore},
+    memory::{LogSettings, MemoryFindings, MemoryLog, MemoryStore},
 };
 use registry::{Registry, SensorDraft};
 use serde_json::Value as Json;
@@ -26,6 +26,8 @@ pub struct Hub {
     pub url: String,
     /// Where its rows are.
     pub store: Arc<dyn Store>,
+    /// What detection has found.
+    pub findings: Arc<MemoryFindings>,
     /// Its sensor types and sensors.
     pub registry: Registry,
     client: reqwest::Client,
@@ -76,7 +78,15 @@ impl Hub {
         let clock = Arc::new(ManualClock::at(Timestamp::from_micros(START)));
         let log = Arc::new(MemoryLog::new(clock.clone(), LogSettings::default()));
         let registry = Registry::open(log.clone(), registry::Settings::default()).await.expect("a registry");
-        let ports = Ports { log, store: store.clone(), registry: registry.clone(), clock, metrics: Default::default() };
+        let (store, findings) = (store.clone(), Arc::new(MemoryFindings::new()));
+        let ports = Ports {
+            log,
+            store: store.clone(),
+            findings: findings.clone(),
+            registry: registry.clone(),
+            clock,
+            metrics: Default::default(),
+        };
         let app = Data::new(App::new(ports, Config::default()).expect("fresh metrics"));
         let server = HttpServer::new(move || Routes::new().app_data(app.clone()).configure(output::configure))
             .workers(1)
@@ -87,7 +97,7 @@ impl Hub {
         let server = server.run();
         let handle = server.handle();
         tokio::spawn(server);
-        let hub = Self { url, store, registry, client: reqwest::Client::new(), server: handle };
+        let hub = Self { url, store, findings, registry, client: reqwest::Client::new(), server: handle };
         hub.put_type("emb", &[("sec", "uS/cm"), ("ph", "[pH]")]).await;
         hub.put_type("power", &[("power", "W")]).await;
         hub
@@ -121,6 +131,7 @@ impl Hub {
             gross_range: None,
             required: false,
             qc: Default::default(),
+            detection: Default::default(),
             resolution: None,
         };
         let draft = SensorTypeDraft {
@@ -131,6 +142,7 @@ impl Hub {
             anomaly_flags: LabelRule::default(),
             properties: properties.iter().map(property).collect(),
             csv: None,
+            detection: Default::default(),
         };
         let id = SensorTypeId::parse(id).expect("a type id");
         let (sensor_type, _) = self.registry.put_sensor_type(id, draft).await.expect("a valid type");

@@ -1,5 +1,6 @@
 //! Readings out over a real socket: pages, streams, formats and problems.
 
+mod anomalies;
 mod endless;
 mod flags;
 mod formats;

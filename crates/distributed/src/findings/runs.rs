@@ -63,6 +63,9 @@ fn body(query: &RunQuery, after: Option<&(Timestamp, RunId)>, size: usize) -> Re
     if let Some(state) = query.state {
         filters.push(json!({"term": {"state": to_document(&state, &[])?}}));
     }
+    if let Some(trigger) = query.trigger {
+        filters.push(json!({"term": {"trigger": to_document(&trigger, &[])?}}));
+    }
     let mut body = json!({
         "size": size,
         "track_total_hits": false,

@@ -81,6 +81,7 @@ pub(super) fn sensor_type(id: &SensorTypeId, version: TypeVersion, width: usize)
         gross_range: None,
         required: false,
         qc: Default::default(),
+        detection: Default::default(),
         resolution: None,
     };
     let definition = SensorTypeDraft {
@@ -91,6 +92,7 @@ pub(super) fn sensor_type(id: &SensorTypeId, version: TypeVersion, width: usize)
         anomaly_flags: LabelRule::default(),
         properties: properties(width).iter().cloned().map(of).collect(),
         csv: None,
+        detection: Default::default(),
     };
     SensorType::assemble(id.clone(), 1, version, definition)
 }

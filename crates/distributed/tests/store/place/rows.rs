@@ -31,6 +31,7 @@ pub fn emb(version: TypeVersion, width: usize) -> SensorType {
         required: false,
         resolution: None,
         qc: domain::QualityControl::default(),
+        detection: domain::Detection::default(),
     };
     let definition = SensorTypeDraft {
         name: String::new(),
@@ -40,6 +41,7 @@ pub fn emb(version: TypeVersion, width: usize) -> SensorType {
         anomaly_flags: LabelRule::default(),
         properties: (0..width).map(of).collect(),
         csv: None,
+        detection: domain::Detection::default(),
     };
     SensorType::assemble(SensorTypeId::parse("emb").expect("an id"), 1, version, definition)
 }

@@ -9,7 +9,9 @@ pub use anomalies::{
     anomalies_are_answered_that_are_asked_for, the_first_finding_stays, what_was_recorded_is_there_after_an_end,
 };
 pub use runs::{
-    a_run_is_as_it_was_put_last, asking_a_run_to_stop_outlives_its_progress, runs_are_answered_newest_first,
+    a_requested_run_keeps_what_it_was_asked_and_found, a_run_is_as_it_was_put_last,
+    asking_a_run_to_stop_outlives_its_progress, runs_are_answered_newest_first,
+    runs_under_way_are_found_by_their_state,
 };
 pub use shares::{a_lease_that_was_taken_over_completes_nothing, a_share_has_one_owner, what_is_done_stays_done};
 
@@ -50,6 +52,8 @@ macro_rules! findings_contracts {
             a_run_is_as_it_was_put_last,
             asking_a_run_to_stop_outlives_its_progress,
             runs_are_answered_newest_first,
+            runs_under_way_are_found_by_their_state,
+            a_requested_run_keeps_what_it_was_asked_and_found,
             a_lease_that_was_taken_over_completes_nothing,
             a_share_has_one_owner,
             what_is_done_stays_done,
@@ -105,5 +109,7 @@ fn run(id: &str, second: i64) -> Run {
         anomalies: 2,
         failures: BTreeMap::from([("too little history".to_owned(), 1)]),
         cancel_requested: false,
+        request: None,
+        found: Vec::new(),
     }
 }
