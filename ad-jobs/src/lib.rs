@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** detectors are in `detect`; here is what feeds them and what becomes of what they find.
 
+mod aside;
 pub mod cli;
 pub mod csv_series;
 pub mod detect_file;

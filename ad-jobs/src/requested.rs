@@ -17,11 +17,12 @@ use domain::{Detection, DetectionMode, Run, RunId, RunState, SensorId, SensorTyp
 use ports::{Claim, ErrorKind, Lease, PortError, RunQuery};
 use tokio::{
     sync::watch,
-    task::{self, JoinError, JoinSet, spawn_blocking},
+    task::{self, JoinError, JoinSet},
     time::{sleep, timeout},
 };
 
 use crate::{
+    aside,
     judge::{self, Settings, TypeSettings},
     metrics::Metrics,
     schedule::{self, Ports},
@@ -245,7 +246,7 @@ impl Jobs {
             let ends = progress.ends_in(&group);
             let work = window::read(&*self.ports.store, group, &settings).await?;
             let (settings, id, now) = (Arc::clone(&settings), progress.run().id.clone(), self.ports.clock.now());
-            let judged = spawn_blocking(move || judge::judge(&work, &settings, &id, now));
+            let judged = aside::compute(move || judge::judge(&work, &settings, &id, now))?;
             judging.push_back(Judging { judged, ends });
         }
         for judged in judging {

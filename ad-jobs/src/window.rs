@@ -1,16 +1,20 @@
-//! One window of one share: what arrived in it is read with its history, judged off the async threads, and what is found is recorded and
+//! One window of one share: what arrived in it is read with its history, judged aside, and what is found is recorded and
 //! published.
 //!
 //! **Invariant:** a window scanned again is the same run and finds the same ids, so that a crash in the middle costs time alone; a run is
 //! done only after all that it found was recorded and published.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use domain::{Run, RunId, RunState, SensorId, SensorType, Timestamp, Trigger};
 use ports::{Clock, Effect, ErrorKind, Findings, Log, PortError, ReadingQuery, Recorded, Store, TimeRange};
-use tokio::task::{JoinError, JoinSet};
 
 use crate::{
+    aside::{self, Computing},
     judge::{self, Judged, Settings, TypeSettings, Work},
     metrics::Metrics,
     publish::publish,
@@ -100,17 +104,19 @@ pub async fn scan(ports: &Ports, bounds: &Bounds, task: Task<'_>) -> Result<Opti
     };
     ports.findings.put_run(&run).await?;
     let mut under_way = UnderWay { ports, run, is_again };
-    let mut judging = JoinSet::new();
+    let mut judging = VecDeque::new();
     for group in groups(arrived, &settings, bounds) {
-        if judging.len() >= bounds.groups_at_once.max(1) {
-            under_way.take_in(judging.join_next().await).await?;
+        if judging.len() >= bounds.groups_at_once.max(1)
+            && let Some(judged) = judging.pop_front()
+        {
+            under_way.take_in(judged).await?;
         }
         let work = read(&*ports.store, group, &settings).await?;
         let (settings, id, now) = (Arc::clone(&settings), under_way.run.id.clone(), ports.clock.now());
-        judging.spawn_blocking(move || judge::judge(&work, &settings, &id, now));
+        judging.push_back(aside::compute(move || judge::judge(&work, &settings, &id, now))?);
     }
-    while let Some(judged) = judging.join_next().await {
-        under_way.take_in(Some(judged)).await?;
+    for judged in judging {
+        under_way.take_in(judged).await?;
     }
     let mut run = under_way.run;
     run.state = RunState::Done;
@@ -257,10 +263,10 @@ struct UnderWay<'a> {
 
 impl UnderWay<'_> {
     /// Records, publishes and counts what came of a group.
-    async fn take_in(&mut self, judged: Option<Result<Judged, JoinError>>) -> Result<(), PortError> {
-        let Some(judged) = judged else { return Ok(()) };
-        let judged =
-            judged.map_err(|error| PortError::new(ErrorKind::Corrupt, "a detector ended early").with_source(error))?;
+    async fn take_in(&mut self, judged: Computing<Judged>) -> Result<(), PortError> {
+        let judged = judged
+            .await
+            .map_err(|error| PortError::new(ErrorKind::Corrupt, "a detector ended early").with_source(error))?;
         let recorded = self.ports.findings.record(&judged.anomalies).await?;
         let is_news = |recorded: &&Recorded| recorded.effect != Effect::Known || self.is_again;
         publish(&self.ports.log, recorded.iter().filter(is_news).map(|recorded| &recorded.kept)).await?;

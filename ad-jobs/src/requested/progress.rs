@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet, btree_map::Entry};
 
 use domain::{Anomaly, AnomalyId, AnomalyKind, RUN_FOUND_MAX, Run, RunId, RunState, SensorId, Timestamp};
 use ports::{Effect, ErrorKind, PortError, Recorded};
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::time::Instant;
 
 use super::Jobs;
 use crate::{
+    aside::Computing,
     judge::{DETECTOR_VERSION, Judged, TypeSettings},
     publish::publish,
     window::Arrived,
@@ -56,7 +57,7 @@ impl From<PortError> for Failure {
 
 /// A group that is being judged.
 pub(super) struct Judging {
-    pub judged: JoinHandle<Judged>,
+    pub judged: Computing<Judged>,
     /// How many sensors have nothing behind it.
     pub ends: u64,
 }
