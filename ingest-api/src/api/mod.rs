@@ -2,6 +2,7 @@
 
 pub mod dead_letters;
 pub mod health;
+mod named;
 mod query;
 pub mod readings;
 pub mod replays;

@@ -8,6 +8,7 @@ use actix_web::{
 use ports::PortError;
 use serde_json::json;
 
+use super::named::check_sensors;
 use crate::{
     App, Code, Principal, Problem,
     definition::{self, Language},
@@ -17,8 +18,6 @@ use crate::{
 
 /// The largest request, in bytes.
 const REQUEST_SIZE_MAX_BYTES: usize = 256 * 1024;
-/// The most sensors that a request names.
-const SENSORS_MAX: usize = 1_000;
 /// The members of a request, in place of an id.
 const REQUEST: &str = "a replay";
 
@@ -69,28 +68,12 @@ pub async fn begin(
 }
 
 fn check(app: &App, scope: &Scope) -> Result<(), Problem> {
-    let ids = scope.sensor_ids.as_deref().unwrap_or_default();
-    if ids.len() > SENSORS_MAX {
-        let detail = format!("`sensor_ids` names `{}` sensors: at most `{SENSORS_MAX}`", ids.len());
-        return Err(Problem::new(Code::Invalid, detail));
-    }
-    if scope.sensor_ids.is_some() && ids.is_empty() {
-        return Err(Problem::new(Code::Invalid, "`sensor_ids` is empty: leave it out for all sensors"));
-    }
     if let (Some(from), Some(to)) = (scope.from, scope.to)
         && from >= to
     {
         return Err(Problem::new(Code::Invalid, format!("`from` = `{from}`: must be before `to`")));
     }
-    for id in ids {
-        let sensor = app.ports.registry.sensor(id.as_str());
-        let sensor = sensor.ok_or_else(|| Problem::not_found("sensor", id.as_str()))?;
-        if sensor.sensor_type != scope.sensor_type {
-            let detail = format!("sensor `{id}` is of type `{}`, not `{}`", sensor.sensor_type, scope.sensor_type);
-            return Err(Problem::new(Code::Invalid, detail));
-        }
-    }
-    Ok(())
+    check_sensors(app, scope.sensor_ids.as_deref(), &scope.sensor_type)
 }
 
 /// Replays, the newest first.

@@ -15,7 +15,7 @@ use ports::RunQuery;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::query;
+use super::{named::check_sensors, query};
 use crate::{
     App, Code, Principal, Problem,
     definition::{self, Language},
@@ -30,8 +30,6 @@ use crate::{
 
 /// The largest request, in bytes.
 const REQUEST_SIZE_MAX_BYTES: usize = 256 * 1024;
-/// The most sensors that a request names.
-const SENSORS_MAX: usize = 1_000;
 /// The most runs that wait at once.
 const WAITING_MAX: usize = 100;
 /// The most items of a page, and those of one where the request does not say.
@@ -109,25 +107,9 @@ fn check(app: &App, wish: &Wish, sensor_type: &SensorType) -> Result<(), Problem
             printable(other)
         )));
     }
-    let ids = wish.sensor_ids.as_deref().unwrap_or_default();
-    if ids.len() > SENSORS_MAX {
-        return Err(invalid(format!("`sensor_ids` names `{}` sensors: at most `{SENSORS_MAX}`", ids.len())));
-    }
-    for (name, is_empty, what) in [
-        ("sensor_ids", wish.sensor_ids.as_ref().is_some_and(Vec::is_empty), "sensors"),
-        ("properties", wish.properties.as_ref().is_some_and(Vec::is_empty), "properties"),
-    ] {
-        if is_empty {
-            return Err(invalid(format!("`{name}` is empty: leave it out for all {what}")));
-        }
-    }
-    for id in ids {
-        let sensor = app.ports.registry.sensor(id.as_str());
-        let sensor = sensor.ok_or_else(|| Problem::not_found("sensor", id.as_str()))?;
-        if sensor.sensor_type != sensor_type.id {
-            let detail = format!("sensor `{id}` is of type `{}`, not `{}`", sensor.sensor_type, sensor_type.id);
-            return Err(invalid(detail));
-        }
+    check_sensors(app, wish.sensor_ids.as_deref(), &sensor_type.id)?;
+    if wish.properties.as_ref().is_some_and(Vec::is_empty) {
+        return Err(invalid("`properties` is empty: leave it out for all properties".to_owned()));
     }
     for id in wish.properties.iter().flatten() {
         if sensor_type.property_index(id.as_str()).is_none() {
