@@ -225,10 +225,14 @@ impl SensorTypeDraft {
         }
         let mut changed = self.clone();
         changed.detection = given.over(&self.detection);
+        changed.detection.check_of_type("detection", &mut faults);
+        // Else each property would name the same again.
+        faults.into_result()?;
         let of_property = Detection { every: None, history: None, ..given.clone() };
         for property in &mut changed.properties {
             property.detection = of_property.over(&property.detection);
         }
+        let mut faults = Faults::default();
         changed.check_detection(&mut faults);
         faults.into_result().map(|()| changed)
     }
@@ -311,6 +315,9 @@ mod tests {
         let long = Detection { history: Some(48), every: Some(Duration::from_secs(60)), ..Detection::default() };
         let faults = shown(draft.with_detection(&long).expect_err("a season that does not fit"));
         assert_eq!(faults, ["detection.every: 1m", "detection.period: 24"]);
+        let wrong = Detection { max_anoms: Some(0.7), ..Detection::default() };
+        let faults = shown(draft.with_detection(&wrong).expect_err("too great a share"));
+        assert_eq!(faults, ["detection.max_anoms: 0.7"], "once, not for each property again");
     }
 
     #[test]
