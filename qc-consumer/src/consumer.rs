@@ -5,19 +5,24 @@
 //! committed that the store or the dead letters do not hold.
 
 use std::{
-    collections::{HashMap, HashSet},
+    any::Any,
+    collections::{HashMap, HashSet, VecDeque},
+    convert::Infallible,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
 use domain::{Partition, Position, SensorId, Topic};
+use futures_util::FutureExt;
 use judge::Kind;
 use ports::{Committed, Consumer, Content, Delivery, ErrorKind, Log, PortError, TopicKind, Totals};
 use registry::Registry;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Config, Ports,
+    aside::Aside,
     effects::Effects,
     first_readings,
     metrics::{Metrics, Progress},
@@ -29,6 +34,13 @@ use crate::{
 
 /// The name of the consumer group.
 pub const GROUP: &str = "qc-consumer";
+/// How long after a failed poll it is told that the log can't be read: the log leaves what it can't read alone for a while.
+const UNREADABLE_TOLD: Duration = Duration::from_secs(15);
+/// How often a commit is tried before its partition is put aside.
+const COMMITS: u32 = 3;
+/// The parts of the status that concern all topics.
+const READING: &str = "reading the log";
+const SUBSCRIBING: &str = "subscribing to the log";
 
 /// A member of the group at work.
 pub(crate) struct Worker<'a> {
@@ -42,6 +54,9 @@ pub(crate) struct Worker<'a> {
     kinds: HashMap<Topic, Kind>,
     /// What was polled while something else was written.
     ahead: Option<Result<Vec<Delivery>, PortError>>,
+    aside: Aside,
+    /// When a poll failed last, while that is told.
+    unreadable_at: Option<Instant>,
 }
 
 impl<'a> Worker<'a> {
@@ -57,25 +72,21 @@ impl<'a> Worker<'a> {
         retry.until_done("creating the topic of dead letters", create).await?;
         let consumer = retry.until_done("joining the consumer group", || ports.log.consumer(GROUP)).await?;
         let changes = ports.registry.changes();
-        let effects =
-            Effects { ports, metrics, retry: retry.clone(), tails: Tails::default(), pending: Pending::default() };
-        let mut worker = Self { ports, config, effects, retry, consumer, changes, kinds: HashMap::new(), ahead: None };
+        let (tails, pending) = (Tails::default(), Pending::default());
+        let effects = Effects { ports, metrics, retry: retry.a_few_times(), tails, pending };
+        let aside = Aside::new(config.backoff, config.status.clone());
+        let (kinds, ahead, unreadable_at) = (HashMap::new(), None, None);
+        let mut worker = Self { ports, config, effects, retry, consumer, changes, kinds, ahead, aside, unreadable_at };
         worker.subscribe().await?;
         Ok(worker)
     }
 
-    /// Works until the stop signal, or until an error that no retry mends.
+    /// Works until the stop signal. What can't be processed is put aside by partition; the error that ends it concerns all of them.
     pub(crate) async fn work(mut self) -> Result<(), PortError> {
         loop {
             match self.turn().await {
                 Ok(()) => {}
                 Err(Failure::Stopped) => return Ok(()),
-                Err(Failure::Port(error)) if is_lost(&error) => {
-                    tracing::warn!(%error, "going back to what is committed: a partition or its topic changed hands");
-                    if let Err(Failure::Port(error)) = self.start_over().await {
-                        return Err(error);
-                    }
-                }
                 Err(Failure::Port(error)) => return Err(error),
             }
             if *self.retry.stop.borrow() {
@@ -95,16 +106,48 @@ impl<'a> Worker<'a> {
         };
         let deliveries = match polled {
             Ok(deliveries) => deliveries,
-            Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "the log can't be read; it is tried again until it can");
-                self.retry.status.set(Some(format!("reading the log does not work: {error}")));
+            Err(error) => {
+                if self.unreadable_at.replace(Instant::now()).is_none() {
+                    tracing::error!(%error, "the log, or a part of it, can't be read; it is tried again until it can");
+                }
+                self.retry.status.set(READING, Some(format!("reading the log does not work: {error}")));
                 return self.retry.pause(self.retry.backoff.first * 5).await;
             }
-            Err(error) => return Err(Failure::Port(error)),
         };
-        self.retry.status.set(None);
-        for (topic, partition, deliveries) in by_partition(deliveries) {
-            self.process(&topic, partition, deliveries).await?;
+        if self.unreadable_at.is_some_and(|at| at.elapsed() > UNREADABLE_TOLD) {
+            self.unreadable_at = None;
+            self.retry.status.set(READING, None);
+        }
+        let mut parts = VecDeque::from(by_partition(deliveries));
+        while let Some((topic, partition, deliveries)) = parts.pop_front() {
+            let processed = AssertUnwindSafe(self.process(&topic, partition, deliveries)).catch_unwind().await;
+            match processed.unwrap_or_else(|panic| Err(Failure::Port(panicked(&*panic)))) {
+                Ok(()) => self.aside.goes_on(&topic, partition),
+                Err(Failure::Stopped) => return Err(Failure::Stopped),
+                Err(Failure::Port(error)) => {
+                    parts.retain(|(other, its, _)| (other, its) != (&topic, &partition));
+                    self.put_aside(&topic, partition, &error).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves a partition alone for a while, whose records are delivered again then.
+    async fn put_aside(&mut self, topic: &Topic, partition: Partition, error: &PortError) -> Result<(), Failure> {
+        self.kinds.remove(topic);
+        self.effects.tails.forget(topic);
+        self.effects.pending = Pending::default();
+        if let Some(Ok(ahead)) = &mut self.ahead {
+            ahead.retain(|delivery| (&delivery.topic, delivery.partition) != (topic, partition));
+        }
+        let pause = self.aside.put(topic, partition, error);
+        let mut wait = self.retry.backoff.first;
+        while let Err(error) = self.consumer.hold_back(topic, partition, pause).await {
+            self.retry.status.set(READING, Some(format!("going back in the log does not work: {error}")));
+            self.unreadable_at = Some(Instant::now());
+            self.retry.pause(wait).await?;
+            wait = (wait * 2).min(self.retry.backoff.longest);
         }
         Ok(())
     }
@@ -113,9 +156,15 @@ impl<'a> Worker<'a> {
         self.changes.borrow_and_update();
         let types = self.ports.registry.sensor_types();
         let topics: Vec<_> = types.iter().map(|sensor_type| Topic::readings(&sensor_type.id)).collect();
-        self.kinds.retain(|topic, _| topics.contains(topic));
+        let wanted: HashSet<&Topic> = topics.iter().collect();
+        self.kinds.retain(|topic, _| wanted.contains(topic));
+        self.aside.keep_only(|topic| wanted.contains(topic));
         for topic in &topics {
-            self.prepare(topic).await?;
+            match self.prepare(topic).await {
+                // Those behind it are prepared when their first readings come.
+                Err(Failure::Port(_)) => break,
+                prepared => drop(prepared?),
+            }
         }
         let mut pause = self.retry.backoff.first;
         // Not by `until_done`: its action may not borrow the consumer for longer than a call.
@@ -123,27 +172,11 @@ impl<'a> Worker<'a> {
             if !error.is_transient() {
                 return Err(Failure::Port(error));
             }
-            self.retry.status.set(Some(format!("subscribing to the log does not work: {error}")));
+            self.retry.status.set(SUBSCRIBING, Some(format!("{SUBSCRIBING} does not work: {error}")));
             self.retry.pause(pause).await?;
             pause = (pause * 2).min(self.retry.backoff.longest);
         }
-        Ok(())
-    }
-
-    /// After a partition or topic was lost: subscribes anew and goes back to what is committed.
-    async fn start_over(&mut self) -> Result<(), Failure> {
-        self.retry.pause(self.retry.backoff.first).await?;
-        self.ahead = None;
-        self.kinds.clear();
-        self.effects.tails.clear();
-        self.effects.pending = Pending::default();
-        self.subscribe().await?;
-        while let Err(error) = self.consumer.rewind().await {
-            if !error.is_transient() {
-                return Err(Failure::Port(error));
-            }
-            self.retry.pause(self.retry.backoff.longest).await?;
-        }
+        self.retry.status.set(SUBSCRIBING, None);
         Ok(())
     }
 
@@ -156,11 +189,11 @@ impl<'a> Worker<'a> {
         }
         let Some(kind) = Kind::find(&self.ports.registry, id.as_str()) else { return Ok(None) };
         let prepare = || self.ports.store.prepare(&kind.newest);
-        self.retry.until_done("preparing the store", prepare).await?;
+        self.effects.retry.until_done("preparing the store", prepare).await?;
         if !kind.is_plain() {
             let judged = Topic::judged(&kind.newest.id);
             let create = || self.ports.log.create_topic(&judged, TopicKind::Notices);
-            self.retry.until_done("creating the topic of judgements", create).await?;
+            self.effects.retry.until_done("creating the topic of judgements", create).await?;
         }
         self.kinds.insert(topic.clone(), kind.clone());
         Ok(Some(kind))
@@ -186,7 +219,7 @@ impl<'a> Worker<'a> {
             };
             self.ports.registry.catch_up().await.map_err(unavailable)
         };
-        self.retry.until_done("catching up with the registry", catch_up).await?;
+        self.effects.retry.until_done("catching up with the registry", catch_up).await?;
         self.prepare(topic).await
     }
 
@@ -197,7 +230,7 @@ impl<'a> Worker<'a> {
         };
         let committed = self.consumer.committed(topic, partition);
         let register = || first_readings::register(&self.ports.registry, &kind.newest.id, &deliveries);
-        let crowded = self.retry.until_done("registering sensors", register).await?;
+        let crowded = self.effects.retry.until_done("registering sensors", register).await?;
         let plan = self.plan((topic, partition), &kind, &crowded, (committed.position, deliveries));
         if plan.skipped > 0 {
             let skipped = plan.skipped;
@@ -262,23 +295,21 @@ impl<'a> Worker<'a> {
 
     async fn commit(&mut self, topic: &Topic, committed: Committed) -> Result<(), Failure> {
         let mut pause = self.retry.backoff.first;
-        loop {
+        for _ in 1..COMMITS {
             match self.consumer.commit(topic, committed).await {
-                Err(error) if error.is_transient() => {
-                    self.retry.status.set(Some(format!("committing does not work: {error}")));
-                    self.retry.pause(pause).await?;
-                    pause = (pause * 2).min(self.retry.backoff.longest);
-                }
-                Err(error) => return Err(Failure::Port(error)),
-                Ok(()) => return Ok(()),
+                Err(error) if error.is_transient() => self.retry.pause(pause).await?,
+                done => return done.map_err(Failure::Port),
             }
+            pause = (pause * 2).min(self.retry.backoff.longest);
         }
+        self.consumer.commit(topic, committed).await.map_err(Failure::Port)
     }
 }
 
-/// Says whether what was polled is to be polled again, by whoever has the partition now.
-fn is_lost(error: &PortError) -> bool {
-    matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound)
+/// What a panic said, as the error of the partition that was processed.
+fn panicked(panic: &(dyn Any + Send)) -> PortError {
+    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    PortError::new(ErrorKind::Corrupt, format!("quality control panicked: {}", said.unwrap_or("it did not say why")))
 }
 
 /// Parts deliveries where the partition changes; each part keeps the order.
@@ -299,7 +330,12 @@ fn by_partition(deliveries: Vec<Delivery>) -> Vec<(Topic, Partition, Vec<Deliver
 pub(crate) const POLL_WAIT: Duration = Duration::from_millis(100);
 
 /// Keeps the counters in line with the log, for ever.
-pub(crate) async fn refresh(log: Arc<dyn Log>, registry: Registry, progress: Progress, interval: Duration) {
+pub(crate) async fn refresh(
+    log: Arc<dyn Log>,
+    registry: Registry,
+    progress: Progress,
+    interval: Duration,
+) -> Infallible {
     loop {
         let types = registry.sensor_types();
         let mut topics = Vec::new();

@@ -30,6 +30,8 @@ use super::{
 
 /// How long is waited between two tries to commit while the group shares out its partitions.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long a partition that can't be read is left alone.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) struct Member {
     shared: Arc<Shared>,
@@ -205,7 +207,8 @@ impl Member {
 
     /// Waits until there may be something to do, at most until `deadline`; says whether there is time left.
     async fn wait(&mut self, deadline: Instant) -> bool {
-        let until = deadline.min(Instant::now() + WAIT_MAX);
+        let held_back = self.held.values().filter_map(Held::is_held_back).min();
+        let until = deadline.min(Instant::now() + WAIT_MAX).min(held_back.unwrap_or(deadline));
         let woken = async {
             tokio::select! {
                 () = self.wake.notified() => {}
@@ -222,13 +225,40 @@ impl Member {
         let places: Vec<Place> = behind.chain(self.held.keys().filter(|place| Some(*place) <= last)).cloned().collect();
         for place in places {
             let Some(held) = self.held.get_mut(&place) else { continue };
-            let deliveries = held.take(records_max)?;
+            let deliveries = held.take(records_max).inspect_err(|_| held.hold_back(UNREADABLE_PAUSE))?;
             if !deliveries.is_empty() {
                 self.last = Some(place);
                 return Ok(deliveries);
             }
         }
         Ok(Vec::new())
+    }
+
+    /// Has the client go back where partitions are to; one that can't be told now is told at the next poll.
+    async fn go_back(&mut self) {
+        let back = self.held.iter().filter(|(_, held)| held.goes_back);
+        let back: Vec<(Place, Committed)> = back.map(|(place, held)| (place.clone(), held.committed)).collect();
+        for ((topic, partition), committed) in back {
+            let (name, offset) = (self.shared.name(&topic), Offset::Offset(committed.position.0 as i64));
+            let (client, timeout) = (Arc::clone(self.client()), self.shared.settings.request_timeout);
+            let sought = blocking("going back", move || {
+                let mut list = TopicPartitionList::new();
+                list.add_partition_offset(&name, partition.0 as i32, offset)?;
+                let sought = client.seek_partitions(list, timeout)?;
+                sought.elements().iter().try_for_each(|element| element.error())?;
+                Ok::<_, KafkaError>(())
+            });
+            match sought.await {
+                Ok(()) => {
+                    if let Some(held) = self.held.get_mut(&(topic, partition)) {
+                        held.go_back(committed.position);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%topic, %partition, %error, "going back to what is committed does not work")
+                }
+            }
+        }
     }
 
     /// Commits on a partition that is held.
@@ -261,6 +291,7 @@ impl Consumer for Member {
         loop {
             self.follow_catalogue()?;
             self.serve().await?;
+            self.go_back().await;
             let deliveries = self.turn(records_max)?;
             if !deliveries.is_empty() || !self.wait(deadline).await {
                 return Ok(deliveries);
@@ -303,28 +334,12 @@ impl Consumer for Member {
         }
     }
 
-    async fn rewind(&mut self) -> Result<(), PortError> {
+    async fn hold_back(&mut self, topic: &Topic, partition: Partition, pause: Duration) -> Result<(), PortError> {
         self.serve().await?;
-        let mut list = TopicPartitionList::new();
-        for ((topic, partition), held) in &self.held {
-            if held.next == held.committed.position.0 {
-                continue;
-            }
-            let from = Offset::Offset(held.committed.position.0 as i64);
-            let added = list.add_partition_offset(&self.shared.name(topic), partition.0 as i32, from);
-            added.map_err(|error| from_kafka("going back", error))?;
+        if let Some(held) = self.held.get_mut(&(topic.clone(), partition)) {
+            held.hold_back(pause);
         }
-        if list.count() == 0 {
-            return Ok(());
-        }
-        let (client, timeout) = (Arc::clone(self.client()), self.shared.settings.request_timeout);
-        let sought = blocking("going back", move || {
-            let sought = client.seek_partitions(list, timeout)?;
-            sought.elements().iter().try_for_each(|element| element.error())?;
-            Ok::<_, KafkaError>(())
-        });
-        sought.await?;
-        self.held.values_mut().for_each(Held::go_back);
+        self.go_back().await;
         Ok(())
     }
 }

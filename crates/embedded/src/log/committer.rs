@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     disk::Need,
-    error::{from_database, from_malformed},
+    error::{from_database, from_malformed, from_write},
     records_codec::{accepted_at, encode_segment, push_segment, start_entry},
 };
 
@@ -189,7 +189,7 @@ impl Committer {
         batch.insert(&keyspaces.topics, name_key(&name), encode_topic(number, Some(kind)));
         batch.insert(&keyspaces.topics, number_key, encode_topic(number, None));
         batch.insert(&keyspaces.topics, extent_key(number), encode_extent(extent));
-        batch.commit().map_err(|e| from_database(doing, e))?;
+        batch.commit().map_err(|e| from_write(doing, e))?;
         self.shared.topics.insert(Arc::new(TopicState::new(name, number, kind, extent)));
         self.shared.wake();
         Ok(())
@@ -201,7 +201,7 @@ impl Committer {
         let doing = "removing a topic";
         let mut batch = self.shared.database.batch().durability(Some(PersistMode::SyncData));
         batch.insert(&keyspaces.topics, name_key(name), encode_topic(state.number, None));
-        batch.commit().map_err(|e| from_database(doing, e))?;
+        batch.commit().map_err(|e| from_write(doing, e))?;
         state.set_removed();
         self.shared.topics.remove(name);
         self.shared.wake();
@@ -251,7 +251,7 @@ impl Committer {
             return Ok(());
         }
         batch.insert(&keyspaces.topics, extent_key(topic.number), encode_extent(extent));
-        batch.commit().map_err(|e| from_database("removing old records", e))?;
+        batch.commit().map_err(|e| from_write("removing old records", e))?;
         topic.set_extent(extent);
         Ok(())
     }
@@ -360,7 +360,7 @@ impl<'a> Group<'a> {
         for (number, pending) in &self.topics {
             self.batch.insert(&self.shared.keyspaces.topics, extent_key(*number), encode_extent(pending.extent));
         }
-        self.batch.commit().map_err(|e| from_database("appending to the log", e))?;
+        self.batch.commit().map_err(|e| from_write("appending to the log", e))?;
         for pending in self.topics.into_values() {
             pending.state.set_extent(pending.extent);
         }

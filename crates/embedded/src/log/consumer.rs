@@ -11,7 +11,10 @@ use super::{
     Shared, reader,
     topics::{TopicState, encode_committed, group_key, load_committed},
 };
-use crate::{error::from_database, interner::Interner};
+use crate::{error::from_write, interner::Interner};
+
+/// How long a topic that can't be read is left alone.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 
 pub(crate) struct EmbeddedConsumer {
     shared: Arc<Shared>,
@@ -28,6 +31,14 @@ struct Held {
     state: Arc<TopicState>,
     committed: Committed,
     next: u64,
+    /// Until when nothing of it is delivered.
+    held_back: Option<Instant>,
+}
+
+impl Held {
+    fn is_held_back(&self) -> bool {
+        self.held_back.is_some_and(|until| Instant::now() < until)
+    }
 }
 
 impl EmbeddedConsumer {
@@ -53,7 +64,7 @@ impl EmbeddedConsumer {
             }
             let committed = load_committed(&self.shared.keyspaces, state.number, &self.group)?;
             let next = committed.position.0;
-            self.held.push(Held { state, committed, next });
+            self.held.push(Held { state, committed, next, held_back: None });
         }
         Ok(())
     }
@@ -92,18 +103,23 @@ impl Consumer for EmbeddedConsumer {
                 self.turn = (self.turn + 1) % self.held.len();
                 let held = &mut self.held[self.turn];
                 let end = held.state.extent().end;
-                if held.next >= end {
+                if held.next >= end || held.is_held_back() {
                     continue;
                 }
                 let positions = held.next..end;
-                let deliveries = reader::read(&self.shared, &held.state, positions, records_max, &mut self.ids).await?;
+                let read = reader::read(&self.shared, &held.state, positions, records_max, &mut self.ids).await;
+                let deliveries = read.inspect_err(|_| held.held_back = Some(Instant::now() + UNREADABLE_PAUSE))?;
                 held.next = deliveries.last().map_or(end, |delivery| delivery.next_position().0);
                 if !deliveries.is_empty() {
                     return Ok(deliveries);
                 }
             }
-            if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
-                return Ok(Vec::new());
+            let held_back = self.held.iter().filter(|held| held.is_held_back()).filter_map(|held| held.held_back).min();
+            let until = held_back.map_or(deadline, |until| until.min(deadline));
+            match timeout_at(until, changed.changed()).await {
+                Ok(Ok(())) => {}
+                Err(_) if until < deadline => {}
+                _ => return Ok(Vec::new()),
             }
         }
     }
@@ -122,13 +138,16 @@ impl Consumer for EmbeddedConsumer {
         // Not synced: it stands in the journal behind the store's writes, and what is lost with it is done again.
         let key = group_key(number, &self.group);
         let saved = self.shared.keyspaces.groups.insert(key, encode_committed(&committed));
-        saved.map_err(|e| from_database("committing a position", e))?;
+        saved.map_err(|e| from_write("committing a position", e))?;
         self.held[index].committed = committed;
         Ok(())
     }
 
-    async fn rewind(&mut self) -> Result<(), PortError> {
-        self.held.iter_mut().for_each(|held| held.next = held.committed.position.0);
+    async fn hold_back(&mut self, topic: &Topic, _partition: Partition, pause: Duration) -> Result<(), PortError> {
+        if let Some(index) = self.find(topic) {
+            let held = &mut self.held[index];
+            (held.next, held.held_back) = (held.committed.position.0, Some(Instant::now() + pause));
+        }
         Ok(())
     }
 }

@@ -150,8 +150,8 @@ impl Consumer for FaultyConsumer {
         self.faults.around(Call::Commit, self.inner.commit(topic, committed)).await
     }
 
-    async fn rewind(&mut self) -> Result<(), PortError> {
-        self.inner.rewind().await
+    async fn hold_back(&mut self, topic: &Topic, partition: Partition, pause: Duration) -> Result<(), PortError> {
+        self.inner.hold_back(topic, partition, pause).await
     }
 }
 
