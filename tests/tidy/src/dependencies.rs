@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("checks", &["domain"]),
     ("detect", &[]),
+    ("groups", &["domain"]),
     ("ports", &["domain"]),
     ("judge", &["domain", "checks", "ports", "registry"]),
     ("embedded", &["domain", "ports"]),
