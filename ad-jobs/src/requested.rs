@@ -8,13 +8,13 @@
 mod progress;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
 use domain::{Detection, DetectionMode, Run, RunId, RunState, SensorId, SensorType, Timestamp, Trigger};
-use ports::{Claim, ErrorKind, Lease, PortError, RunQuery};
+use ports::{Claim, ErrorKind, Lease, PortError, RunQuery, SensorQuery};
 use tokio::{
     sync::watch,
     task::{self, JoinError, JoinSet},
@@ -278,17 +278,16 @@ impl Jobs {
 
     /// The sensors that have readings in the range of a run, each with the times of these, both ends inclusive.
     async fn sensors(&self, run: &Run) -> Result<BTreeMap<SensorId, (Timestamp, Timestamp)>, PortError> {
-        let summaries = match self.ports.store.summaries(&run.sensor_type).await {
+        let sensor_ids = run.request.as_ref().and_then(|request| request.sensor_ids.clone());
+        let query = SensorQuery { sensor_ids, after: None, count_max: usize::MAX };
+        let summaries = match self.ports.store.summaries(&run.sensor_type, &query).await {
             // Nothing of this type was ever stored.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
             summaries => summaries?,
         };
-        let wanted = run.request.as_ref().and_then(|request| request.sensor_ids.as_ref());
-        let wanted: Option<HashSet<&SensorId>> = wanted.map(|ids| ids.iter().collect());
         let to = Timestamp::from_micros(run.to.as_micros().saturating_sub(1));
         let of_run = summaries
             .into_iter()
-            .filter(|summary| wanted.as_ref().is_none_or(|wanted| wanted.contains(&summary.sensor_id)))
             .map(|summary| (summary.sensor_id, (summary.first.max(run.from), summary.last.min(to))))
             .filter(|(_, (first, last))| first <= last);
         Ok(of_run.collect())

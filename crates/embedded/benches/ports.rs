@@ -12,7 +12,7 @@ use domain::{
     SensorTypeId, Timestamp, Topic, TypeVersion, Value,
 };
 use embedded::{Folder, Settings};
-use ports::{Batch, Content, Judge, ReadingQuery, SystemClock, TimeRange, TopicKind};
+use ports::{Batch, Content, Judge, ReadingQuery, SensorQuery, SystemClock, TimeRange, TopicKind};
 
 struct AlwaysGood;
 
@@ -158,7 +158,7 @@ async fn scan(store: &dyn ports::Store, type_id: &SensorTypeId, id: &SensorId) {
         println!("scan of one sensor: {rows} rows in {:?}", started.elapsed());
     }
     let started = Instant::now();
-    let latest = store.latest(type_id).await.expect("rows");
+    let latest = store.latest(type_id, &SensorQuery::first(usize::MAX)).await.expect("rows");
     println!("latest of {} sensors in {:?}", latest.sensor_ids.len(), started.elapsed());
     let started = Instant::now();
     let mut scan = store.scan(type_id, &ReadingQuery::default()).await.expect("a scan");

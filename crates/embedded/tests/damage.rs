@@ -13,7 +13,7 @@ use domain::{
     SensorType, SensorTypeDraft, SensorTypeId, Timestamp, Value,
 };
 use embedded::{Folder, Settings};
-use ports::{ErrorKind, Judge, ManualClock, Outcome, ReadingQuery, Store};
+use ports::{ErrorKind, Judge, ManualClock, Outcome, ReadingQuery, SensorQuery, Store};
 
 /// Sensors and rows of each: some megabytes of blocks, so that the database writes files of them.
 const SENSORS: usize = 60;
@@ -192,7 +192,7 @@ async fn block_that_can_not_be_read_concerns_its_own_rows_alone_and_can_be_delet
     let left = times(&*store, &id, &hit).await.expect("what is left can be read");
     assert!(left.iter().all(|time| *time >= to), "the rest was deleted before");
     assert!(left.contains(&at(2 * ROWS + 99)));
-    let summaries = store.summaries(&id).await.expect("summaries");
+    let summaries = store.summaries(&id, &SensorQuery::first(usize::MAX)).await.expect("summaries");
     let summary = summaries.iter().find(|summary| summary.sensor_id == hit).expect("it has rows");
     assert_eq!((summary.count, summary.first), (left.len() as u64, left[0]));
     drop(store);

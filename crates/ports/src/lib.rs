@@ -21,6 +21,6 @@ pub use log::{
     Undecodable,
 };
 pub use store::{
-    Bucket, BucketQuery, Judge, Order, Outcome, ReadingQuery, Revisions, Scan, SensorRows, SensorSummary, Store,
-    TimeRange,
+    Bucket, BucketQuery, Judge, Order, Outcome, ReadingQuery, Revisions, Scan, SensorQuery, SensorRows, SensorSummary,
+    Store, TimeRange,
 };

@@ -64,17 +64,20 @@ pub trait Store: Send + Sync {
     /// `NotFound` for a type not prepared, `Unavailable`, `Corrupt`.
     async fn scan(&self, sensor_type: &SensorTypeId, query: &ReadingQuery) -> Result<Box<dyn Scan>, PortError>;
 
-    /// The row with the newest phenomenon time of each sensor, by sensor id. Grows with the sensors, not with the rows.
+    /// The row with the newest phenomenon time of each sensor that is asked for and has rows, by sensor id. Grows with the sensors that are
+    /// answered or named, not with the rows.
     ///
     /// # Errors
     /// As [`scan`](Self::scan).
-    async fn latest(&self, sensor_type: &SensorTypeId) -> Result<Judged, PortError>;
+    async fn latest(&self, sensor_type: &SensorTypeId, query: &SensorQuery) -> Result<Judged, PortError>;
 
-    /// Count, first and last time of each sensor that has rows, by sensor id. Grows with the sensors, not with the rows.
+    /// Count, first and last time of each sensor that is asked for and has rows, by sensor id. Grows with the sensors that are answered or
+    /// named, not with the rows.
     ///
     /// # Errors
     /// As [`scan`](Self::scan).
-    async fn summaries(&self, sensor_type: &SensorTypeId) -> Result<Vec<SensorSummary>, PortError>;
+    async fn summaries(&self, sensor_type: &SensorTypeId, query: &SensorQuery)
+    -> Result<Vec<SensorSummary>, PortError>;
 
     /// Statistics of one datastream's numbers in intervals aligned to the epoch, in time order, empty ones left out.
     ///
@@ -260,6 +263,49 @@ pub trait Scan: Send {
     /// # Errors
     /// `Unavailable`, `Corrupt`.
     async fn next(&mut self, rows_max: usize) -> Result<Option<SensorRows>, PortError>;
+}
+
+/// Of which sensors to answer something, in the order of their ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SensorQuery {
+    /// Only these (any order, duplicates ignored).
+    pub sensor_ids: Option<Vec<SensorId>>,
+    /// Only those behind this one (which need not exist).
+    pub after: Option<SensorId>,
+    /// How many at most. Fewer are answered only where there are no more.
+    pub count_max: usize,
+}
+
+impl SensorQuery {
+    /// The first sensors of a type.
+    pub const fn first(count_max: usize) -> Self {
+        Self { sensor_ids: None, after: None, count_max }
+    }
+
+    /// These sensors.
+    pub fn of(sensor_ids: Vec<SensorId>) -> Self {
+        let count_max = sensor_ids.len();
+        Self { sensor_ids: Some(sensor_ids), after: None, count_max }
+    }
+
+    /// The same behind a sensor.
+    #[must_use]
+    pub fn after(self, sensor_id: SensorId) -> Self {
+        Self { after: Some(sensor_id), ..self }
+    }
+
+    /// The ids that are named, each once, in their order and behind where the answer starts; `None` where none are.
+    pub fn named(&self) -> Option<Vec<&SensorId>> {
+        let mut ids: Vec<&SensorId> = self.sensor_ids.as_ref()?.iter().filter(|id| self.is_behind_start(id)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Some(ids)
+    }
+
+    /// Says whether a sensor lies behind where the answer starts.
+    pub fn is_behind_start(&self, id: &SensorId) -> bool {
+        self.after.as_ref().is_none_or(|after| id > after)
+    }
 }
 
 /// Extent of one sensor's rows.

@@ -8,7 +8,7 @@ use actix_web::{
     web::{Data, Path, Payload},
 };
 use domain::{Sensor, SensorId, SensorTypeId, Timestamp};
-use ports::{ErrorKind, PortError, SensorSummary};
+use ports::{ErrorKind, PortError, SensorQuery, SensorSummary};
 use registry::{Change, SensorDraft};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -84,29 +84,25 @@ pub async fn list(request: HttpRequest, app: Data<App>, _principal: Principal) -
     Ok(HttpResponse::Ok().json(json!({"items": items, "next_cursor": next_cursor})))
 }
 
-/// The extents of the sensors' readings, by type; each list is in order of sensor ids.
-async fn summaries(
-    app: &App,
-    sensors: &[&Arc<Sensor>],
-) -> Result<HashMap<SensorTypeId, Vec<SensorSummary>>, PortError> {
-    let mut all = HashMap::new();
+/// The extents of the sensors' readings.
+async fn summaries(app: &App, sensors: &[&Arc<Sensor>]) -> Result<HashMap<SensorId, SensorSummary>, PortError> {
+    let mut by_type: HashMap<&SensorTypeId, Vec<SensorId>> = HashMap::new();
     for sensor in sensors {
-        if !all.contains_key(&sensor.sensor_type) {
-            let of_type = match app.ports.store.summaries(&sensor.sensor_type).await {
-                Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-                summaries => summaries?,
-            };
-            all.insert(sensor.sensor_type.clone(), of_type);
+        by_type.entry(&sensor.sensor_type).or_default().push(sensor.id.clone());
+    }
+    let mut all = HashMap::with_capacity(sensors.len());
+    for (sensor_type, ids) in by_type {
+        match app.ports.store.summaries(sensor_type, &SensorQuery::of(ids)).await {
+            // Nothing of this type was ever stored.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            found => all.extend(found?.into_iter().map(|summary| (summary.sensor_id.clone(), summary))),
         }
     }
     Ok(all)
 }
 
-fn answer<'a>(sensor: &'a Sensor, summaries: &HashMap<SensorTypeId, Vec<SensorSummary>>) -> SensorAnswer<'a> {
-    let summary = summaries.get(&sensor.sensor_type).and_then(|of_type| {
-        let index = of_type.binary_search_by(|summary| summary.sensor_id.cmp(&sensor.id)).ok()?;
-        Some(&of_type[index])
-    });
+fn answer<'a>(sensor: &'a Sensor, summaries: &HashMap<SensorId, SensorSummary>) -> SensorAnswer<'a> {
+    let summary = summaries.get(&sensor.id);
     SensorAnswer {
         sensor,
         count: summary.map_or(0, |summary| summary.count),

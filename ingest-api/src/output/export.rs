@@ -3,9 +3,11 @@
 //! **Invariant:** one block of rows and one buffer are held at a time, and nothing is read before the piece in front of it is
 //! taken: memory does not grow with the answer, and a slow client slows the scan.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use domain::{Judged, Rows, SensorId, Timestamp};
-use ports::{PortError, Scan, SensorRows};
+use domain::{Judged, Rows, SensorId, SensorTypeId, Timestamp};
+use ports::{ErrorKind, PortError, Scan, SensorQuery, SensorRows, Store};
 
 use super::encoder::{EncodeError, Encoder};
 use crate::{Code, Problem};
@@ -22,10 +24,35 @@ const BLOCK_ROWS_MIN: usize = 256;
 pub enum Source {
     /// A scan of the store.
     Scan(Box<dyn Scan>),
-    /// Rows in memory.
-    Held(Box<Judged>),
+    /// The newest rows of sensors.
+    Latest(Box<Latest>),
     /// Nowhere (any more).
     Nothing,
+}
+
+/// The newest rows of the sensors that a query still asks for.
+pub struct Latest {
+    /// Where they are.
+    pub store: Arc<dyn Store>,
+    /// The type of the sensors.
+    pub sensor_type: SensorTypeId,
+    /// Which sensors are left; its `count_max` is set for each page.
+    pub query: SensorQuery,
+}
+
+impl Latest {
+    /// The next of them; `None` behind the last.
+    async fn next(&mut self, rows_max: usize) -> Result<Option<Block>, PortError> {
+        self.query.count_max = rows_max;
+        let Judged { sensor_ids, rows } = match self.store.latest(&self.sensor_type, &self.query).await {
+            // Nothing of this type was ever stored.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            latest => latest?,
+        };
+        let Some(last) = sensor_ids.last() else { return Ok(None) };
+        self.query.after = Some(last.clone());
+        Ok(Some(Block { owners: Owners::Each(sensor_ids), rows, at: 0 }))
+    }
 }
 
 /// Rows in memory, with whose they are.
@@ -59,11 +86,7 @@ impl Source {
                 rows,
                 at: 0,
             })),
-            Self::Held(judged) => {
-                let Judged { sensor_ids, rows } = std::mem::take(&mut **judged);
-                *self = Self::Nothing;
-                Ok((!rows.is_empty()).then_some(Block { owners: Owners::Each(sensor_ids), rows, at: 0 }))
-            }
+            Self::Latest(latest) => latest.next(rows_max).await,
         }
     }
 }

@@ -23,11 +23,11 @@ use super::{
 use crate::{App, Principal, Problem};
 
 /// Items of a JSON page, if the request does not say.
-const PAGE_DEFAULT: u64 = 1_000;
+pub const PAGE_DEFAULT: u64 = 1_000;
 /// The most items of a JSON page.
 const PAGE_MAX: u64 = 10_000;
 /// The most sensors that one query names.
-const SENSORS_MAX: usize = 1_000;
+pub const SENSORS_MAX: usize = 1_000;
 
 const KNOWN: Known =
     Known { single: &["from", "to", "qc", "order", "format", "limit", "cursor"], lists: &["sensor_id", "properties"] };

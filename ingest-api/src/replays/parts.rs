@@ -2,8 +2,6 @@
 //!
 //! **Invariant:** parts are in order of sensors and times, do not overlap, and cover every reading of the scope that the store had.
 
-use std::collections::HashSet;
-
 use domain::{Rejudgement, SensorId, Timestamp};
 use ports::SensorSummary;
 
@@ -38,13 +36,9 @@ impl Part {
 
 /// The parts of a replay of sensors with these extents.
 pub(super) fn cut(replay: &Replay, summaries: &[SensorSummary]) -> Vec<Part> {
-    let wanted: Option<HashSet<&SensorId>> = replay.scope.sensor_ids.as_ref().map(|ids| ids.iter().collect());
     let (from, to) = (replay.scope.from.unwrap_or(Timestamp::MIN), replay.scope.to.unwrap_or(Timestamp::MAX));
     let mut parts = Vec::new();
     for summary in summaries {
-        if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&summary.sensor_id)) {
-            continue;
-        }
         let behind_last = Timestamp::from_micros(summary.last.as_micros().saturating_add(1));
         let (from, to) = (from.max(summary.first), to.min(behind_last));
         if from < to {

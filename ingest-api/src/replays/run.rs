@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use actix_web::web::Data;
 use domain::{PartReport, Partition, Position, Topic};
-use ports::{Batch, Content, Document, ErrorKind, PortError, Reader, TopicKind};
+use ports::{Batch, Content, Document, ErrorKind, PortError, Reader, SensorQuery, TopicKind};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -18,6 +18,8 @@ use crate::App;
 const AHEAD_READINGS: u64 = 32_768;
 /// The most parts on their way.
 const AHEAD_PARTS: usize = 256;
+/// Sensors looked up at once.
+const SENSORS_AT_ONCE: usize = 10_000;
 /// Reports read at once.
 const READ_MAX: usize = 1_000;
 /// How long is waited for reports.
@@ -86,8 +88,16 @@ impl Run {
 
     /// Cuts the replay into parts; says whether there are any.
     async fn begin(&mut self) -> Result<bool, PortError> {
-        let summaries = or_none(self.app.ports.store.summaries(&self.replay.scope.sensor_type).await)?;
-        self.parts = parts::cut(&self.replay, &summaries.unwrap_or_default());
+        let scope = &self.replay.scope;
+        let mut query = SensorQuery { sensor_ids: scope.sensor_ids.clone(), after: None, count_max: SENSORS_AT_ONCE };
+        self.parts = Vec::new();
+        while let Some(page) = or_none(self.app.ports.store.summaries(&scope.sensor_type, &query).await)? {
+            self.parts.extend(parts::cut(&self.replay, &page));
+            query.after = page.last().map(|summary| summary.sensor_id.clone());
+            if page.len() < SENSORS_AT_ONCE {
+                break;
+            }
+        }
         self.replay.parts = self.parts.len() as u64;
         if self.parts.is_empty() {
             self.replay.state = State::Done;

@@ -8,7 +8,7 @@ use std::sync::{
 use async_trait::async_trait;
 use domain::{Deletion, Flag, Judged, Position, Rows, SensorId, SensorType, SensorTypeId, Timestamp};
 use ports::{
-    Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Revisions, Scan, SensorRows,
+    Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Revisions, Scan, SensorQuery, SensorRows,
     SensorSummary, Store,
 };
 
@@ -61,11 +61,11 @@ impl Store for Endless {
         Ok(Box::new(self.clone()))
     }
 
-    async fn latest(&self, _: &SensorTypeId) -> Result<Judged, PortError> {
+    async fn latest(&self, _: &SensorTypeId, _: &SensorQuery) -> Result<Judged, PortError> {
         Err(PortError::new(ErrorKind::Unavailable, "the disk went away"))
     }
 
-    async fn summaries(&self, _: &SensorTypeId) -> Result<Vec<SensorSummary>, PortError> {
+    async fn summaries(&self, _: &SensorTypeId, _: &SensorQuery) -> Result<Vec<SensorSummary>, PortError> {
         unreachable!("these tests ask for no summaries")
     }
 

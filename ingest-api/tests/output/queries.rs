@@ -117,6 +117,28 @@ async fn latest_is_the_newest_reading_of_every_sensor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn latest_readings_come_in_pages_and_by_sensor() {
+    let hub = Hub::with_rows().await;
+    let all = hub.get("/v1/readings/emb/latest").await.json();
+    let all = items(&all).clone();
+    let (mut paged, mut path) = (Vec::new(), "/v1/readings/emb/latest?limit=2".to_owned());
+    loop {
+        let page = hub.get(&path).await.json();
+        paged.extend(items(&page).clone());
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        path = format!("/v1/readings/emb/latest?limit=2&cursor={cursor}");
+    }
+    assert_eq!(paged, all);
+    let named = hub.get("/v1/readings/emb/latest?sensor_id=emb3,emb10").await.json();
+    let ids: Vec<&str> = items(&named).iter().filter_map(|item| item["sensor_id"].as_str()).collect();
+    assert_eq!(ids, ["emb10", "emb3"]);
+    assert_eq!(hub.get("/v1/readings/emb/latest?format=ndjson&limit=1").await.lines(), [all[0].clone()]);
+    let readings = hub.get("/v1/readings/emb?limit=2").await.json();
+    let foreign = readings["next_cursor"].as_str().expect("more readings").to_owned();
+    assert_eq!(hub.ask(&format!("/v1/readings/emb/latest?cursor={foreign}")).await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn buckets_summarise_the_numbers_of_each_interval() {
     let hub = Hub::empty().await;
     hub.put_sensor("emb", "emb3").await;

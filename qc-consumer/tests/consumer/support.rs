@@ -16,7 +16,8 @@ use domain::{
 };
 use ports::{
     Appended, Batch, Bucket, BucketQuery, Clock, Committed, Consumer, Delivery, ErrorKind, Extent, Judge, Log, Outcome,
-    PortError, Reader, ReadingQuery, Revisions, Scan, SensorSummary, Store, SystemClock, TopicKind, Totals,
+    PortError, Reader, ReadingQuery, Revisions, Scan, SensorQuery, SensorSummary, Store, SystemClock, TopicKind,
+    Totals,
     memory::{LogSettings, MemoryLog, MemoryStore},
 };
 use qc_consumer::{Backoff, Config, Error, GROUP, Metrics, Ports, Status};
@@ -208,11 +209,11 @@ impl Store for FaultyStore {
     async fn scan(&self, id: &SensorTypeId, query: &ReadingQuery) -> Result<Box<dyn Scan>, PortError> {
         self.0.scan(id, query).await
     }
-    async fn latest(&self, id: &SensorTypeId) -> Result<Judged, PortError> {
-        self.0.latest(id).await
+    async fn latest(&self, id: &SensorTypeId, query: &SensorQuery) -> Result<Judged, PortError> {
+        self.0.latest(id, query).await
     }
-    async fn summaries(&self, id: &SensorTypeId) -> Result<Vec<SensorSummary>, PortError> {
-        self.0.summaries(id).await
+    async fn summaries(&self, id: &SensorTypeId, query: &SensorQuery) -> Result<Vec<SensorSummary>, PortError> {
+        self.0.summaries(id, query).await
     }
     async fn buckets(&self, id: &SensorTypeId, query: &BucketQuery) -> Result<Vec<Bucket>, PortError> {
         self.0.buckets(id, query).await

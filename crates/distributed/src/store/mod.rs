@@ -29,7 +29,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use domain::{Deletion, Judged, Position, Sensor, SensorType, SensorTypeId, Timestamp};
 use ports::{
-    Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Revisions, Scan, SensorSummary, Store,
+    Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Revisions, Scan, SensorQuery,
+    SensorSummary, Store,
 };
 
 use self::{
@@ -130,14 +131,18 @@ impl Store for ElasticStore {
         Ok(Box::new(ElasticScan::open(&self.client, known, query, &self.settings)))
     }
 
-    async fn latest(&self, sensor_type: &SensorTypeId) -> Result<Judged, PortError> {
+    async fn latest(&self, sensor_type: &SensorTypeId, query: &SensorQuery) -> Result<Judged, PortError> {
         let known = self.fresh(sensor_type).await?;
-        statistics::latest(&self.client, &known, &self.settings).await
+        statistics::latest(&self.client, &known, (query, &self.settings)).await
     }
 
-    async fn summaries(&self, sensor_type: &SensorTypeId) -> Result<Vec<SensorSummary>, PortError> {
+    async fn summaries(
+        &self,
+        sensor_type: &SensorTypeId,
+        query: &SensorQuery,
+    ) -> Result<Vec<SensorSummary>, PortError> {
         let known = self.fresh(sensor_type).await?;
-        statistics::summaries(&self.client, &known).await
+        statistics::summaries(&self.client, &known, query).await
     }
 
     async fn buckets(&self, sensor_type: &SensorTypeId, query: &BucketQuery) -> Result<Vec<Bucket>, PortError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use domain::{Judged, PropertyId, Rows, SensorId};
 use elasticsearch::http::Method;
-use ports::{ErrorKind, Order, PortError, ReadingQuery, Scan, SensorSummary};
+use ports::{ErrorKind, Order, PortError, ReadingQuery, Scan, SensorQuery, SensorSummary};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -22,6 +22,8 @@ use super::{
 
 /// Sensors answered by one search.
 const SENSORS_AT_ONCE: usize = 5_000;
+/// Sensors named in one search.
+const NAMED_AT_ONCE: usize = 1_000;
 /// Documents got at a time.
 const DOCUMENTS_AT_ONCE: usize = 1_000;
 
@@ -62,26 +64,47 @@ struct Number {
     value: f64,
 }
 
-/// Count, first and last time of each sensor; what was written before has been refreshed.
-pub(crate) async fn summaries(client: &Client, known: &Known) -> Result<Vec<SensorSummary>, PortError> {
+/// Count, first and last time of each sensor of a query; what was written before has been refreshed.
+pub(crate) async fn summaries(
+    client: &Client,
+    known: &Known,
+    query: &SensorQuery,
+) -> Result<Vec<SensorSummary>, PortError> {
+    let Some(named) = query.named() else { return summaries_of(client, known, (None, query)).await };
+    let mut summaries = Vec::new();
+    for some in named.chunks(NAMED_AT_ONCE) {
+        summaries.extend(summaries_of(client, known, (Some(some), query)).await?);
+    }
+    summaries.truncate(query.count_max);
+    Ok(summaries)
+}
+
+async fn summaries_of(
+    client: &Client,
+    known: &Known,
+    (named, query): (Option<&[&SensorId]>, &SensorQuery),
+) -> Result<Vec<SensorSummary>, PortError> {
     let doing = "summing up sensors";
     let mut summaries = Vec::new();
-    let mut after: Option<Value> = None;
-    loop {
-        let mut sensors =
-            json!({"size": SENSORS_AT_ONCE, "sources": [{"sensor_id": {"terms": {"field": "sensor_id"}}}]});
+    let mut after = query.after.as_ref().map(|id| json!({"sensor_id": id}));
+    while summaries.len() < query.count_max {
+        let at_once = SENSORS_AT_ONCE.min(query.count_max - summaries.len());
+        let mut sensors = json!({"size": at_once, "sources": [{"sensor_id": {"terms": {"field": "sensor_id"}}}]});
         if let Some(after) = after {
             sensors["after"] = after;
         }
         let extent =
             json!({"first": {"min": {"field": "phenomenon_time"}}, "last": {"max": {"field": "phenomenon_time"}}});
-        let body =
+        let mut body =
             json!({"size": 0, "track_total_hits": false, "aggs": {"sensors": {"composite": sensors, "aggs": extent}}});
+        if let Some(named) = named {
+            body["query"] = json!({"bool": {"filter": [{"terms": {"sensor_id": named}}]}});
+        }
         let filter = "&filter_path=aggregations.sensors.after_key,aggregations.sensors.buckets";
         let answer = search::search(client, &known.pattern(), filter, &body).await;
         let answer = answer.map_err(|fault| fault.while_doing(doing))?;
         let answer: SummariesAnswer = answer.json(doing)?;
-        let Some(BySensor { sensors }) = answer.aggregations else { return Ok(summaries) };
+        let Some(BySensor { sensors }) = answer.aggregations else { break };
         let count = sensors.buckets.len();
         summaries.extend(sensors.buckets.into_iter().map(|its| SensorSummary {
             sensor_id: its.key.sensor_id,
@@ -90,15 +113,20 @@ pub(crate) async fn summaries(client: &Client, known: &Known) -> Result<Vec<Sens
             last: search::time_of(its.last.value),
         }));
         after = sensors.after_key;
-        if count < SENSORS_AT_ONCE || after.is_none() {
-            return Ok(summaries);
+        if count < at_once || after.is_none() {
+            break;
         }
     }
+    Ok(summaries)
 }
 
-/// The newest row of each sensor: the one at its last time.
-pub(crate) async fn latest(client: &Client, known: &Arc<Known>, settings: &Settings) -> Result<Judged, PortError> {
-    let summaries = summaries(client, known).await?;
+/// The newest row of each sensor of a query: the one at its last time.
+pub(crate) async fn latest(
+    client: &Client,
+    known: &Arc<Known>,
+    (query, settings): (&SensorQuery, &Settings),
+) -> Result<Judged, PortError> {
+    let summaries = summaries(client, known, query).await?;
     let mut latest = Judged { sensor_ids: Vec::new(), rows: Rows::new(known.width()) };
     for some in summaries.chunks(DOCUMENTS_AT_ONCE) {
         let found = newest(client, known, some).await?;

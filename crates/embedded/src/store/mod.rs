@@ -26,7 +26,8 @@ use std::{
 use async_trait::async_trait;
 use domain::{Deletion, Judged, Position, PropertyId, SensorType, SensorTypeId, Timestamp};
 use ports::{
-    Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Revisions, Scan, SensorSummary, Store,
+    Bucket, BucketQuery, ErrorKind, Judge, Outcome, PortError, ReadingQuery, Revisions, Scan, SensorQuery,
+    SensorSummary, Store,
 };
 
 use crate::{
@@ -272,23 +273,18 @@ impl Store for EmbeddedStore {
         Ok(Box::new(scan))
     }
 
-    async fn latest(&self, sensor_type: &SensorTypeId) -> Result<Judged, PortError> {
-        let space = self.space(sensor_type)?;
-        blocking(move || scan::latest(&space)).await
+    async fn latest(&self, sensor_type: &SensorTypeId, query: &SensorQuery) -> Result<Judged, PortError> {
+        let (space, query) = (self.space(sensor_type)?, query.clone());
+        blocking(move || scan::latest(&space, &query)).await
     }
 
-    async fn summaries(&self, sensor_type: &SensorTypeId) -> Result<Vec<SensorSummary>, PortError> {
-        let space = self.space(sensor_type)?;
-        blocking(move || {
-            let order = space.order();
-            let state = space.read();
-            let summary = |slot: &u32| {
-                let (count, first, last) = state.extent(*slot)?;
-                Some(SensorSummary { sensor_id: state.sensor(*slot).id.clone(), count, first, last })
-            };
-            Ok(order.iter().filter_map(summary).collect())
-        })
-        .await
+    async fn summaries(
+        &self,
+        sensor_type: &SensorTypeId,
+        query: &SensorQuery,
+    ) -> Result<Vec<SensorSummary>, PortError> {
+        let (space, query) = (self.space(sensor_type)?, query.clone());
+        blocking(move || Ok(scan::summaries(&space, &query))).await
     }
 
     async fn buckets(&self, sensor_type: &SensorTypeId, query: &BucketQuery) -> Result<Vec<Bucket>, PortError> {

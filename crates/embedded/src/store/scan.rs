@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use domain::{RowRef, Rows, SensorId, Timestamp};
 use fjall::Database;
-use ports::{Order, PortError, ReadingQuery, Scan, SensorRows, TimeRange};
+use ports::{Order, PortError, ReadingQuery, Scan, SensorQuery, SensorRows, SensorSummary, TimeRange};
 
 use super::{
     blocks::Blocks,
@@ -266,15 +266,57 @@ fn merge_into<'a>(rows: &mut Rows, under: impl Iterator<Item = RowRef<'a>>, over
     under.for_each(|row| rows.push(row));
 }
 
-/// The newest row of every sensor, by sensor id.
-pub(crate) fn latest(space: &Space) -> Result<domain::Judged, PortError> {
-    let order = space.order();
+/// The newest row of each sensor of a query, by sensor id.
+pub(crate) fn latest(space: &Space, query: &SensorQuery) -> Result<domain::Judged, PortError> {
+    let wanted = Wanted::of(space, query);
     let state = space.read();
-    let mut judged = domain::Judged { sensor_ids: Vec::with_capacity(order.len()), rows: Rows::new(state.width) };
-    for slot in order.iter() {
+    let mut judged = domain::Judged { sensor_ids: Vec::new(), rows: Rows::new(state.width) };
+    for slot in wanted.slots() {
+        if judged.sensor_ids.len() == query.count_max {
+            break;
+        }
         if state.push_latest(*slot, &mut judged.rows)? {
             judged.sensor_ids.push(state.sensor(*slot).id.clone());
         }
     }
     Ok(judged)
+}
+
+/// The extent of each sensor of a query, by sensor id.
+pub(crate) fn summaries(space: &Space, query: &SensorQuery) -> Vec<SensorSummary> {
+    let wanted = Wanted::of(space, query);
+    let state = space.read();
+    let summary = |slot: &Slot| {
+        let (count, first, last) = state.extent(*slot)?;
+        Some(SensorSummary { sensor_id: state.sensor(*slot).id.clone(), count, first, last })
+    };
+    wanted.slots().iter().filter_map(summary).take(query.count_max).collect()
+}
+
+/// The sensors that a query asks for, by sensor id: named ones cost a look-up each, all others the place where the answer starts.
+enum Wanted {
+    Named(Vec<Slot>),
+    /// Those of an order from an index on.
+    From(Arc<[Slot]>, usize),
+}
+
+impl Wanted {
+    fn of(space: &Space, query: &SensorQuery) -> Self {
+        if let Some(named) = query.named() {
+            let state = space.read();
+            return Self::Named(named.into_iter().filter_map(|id| state.find(id.as_str())).collect());
+        }
+        let order = space.order();
+        let state = space.read();
+        let start = order.partition_point(|slot| !query.is_behind_start(&state.sensor(*slot).id));
+        drop(state);
+        Self::From(order, start)
+    }
+
+    fn slots(&self) -> &[Slot] {
+        match self {
+            Self::Named(slots) => slots,
+            Self::From(order, start) => &order[*start..],
+        }
+    }
 }

@@ -11,7 +11,7 @@ use domain::{Deletion, Judged, Partition, Position, SensorType, SensorTypeId, Ti
 
 use crate::{
     Appended, Batch, Bucket, BucketQuery, Committed, Consumer, Delivery, ErrorKind, Extent, Judge, Log, Outcome,
-    PortError, Reader, ReadingQuery, Revisions, Scan, SensorSummary, Store, TopicKind,
+    PortError, Reader, ReadingQuery, Revisions, Scan, SensorQuery, SensorSummary, Store, TopicKind,
 };
 
 /// A call that can be made to fail.
@@ -187,12 +187,16 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
         self.faults.around(Call::Scan, self.inner.scan(sensor_type, query)).await
     }
 
-    async fn latest(&self, sensor_type: &SensorTypeId) -> Result<Judged, PortError> {
-        self.inner.latest(sensor_type).await
+    async fn latest(&self, sensor_type: &SensorTypeId, query: &SensorQuery) -> Result<Judged, PortError> {
+        self.inner.latest(sensor_type, query).await
     }
 
-    async fn summaries(&self, sensor_type: &SensorTypeId) -> Result<Vec<SensorSummary>, PortError> {
-        self.inner.summaries(sensor_type).await
+    async fn summaries(
+        &self,
+        sensor_type: &SensorTypeId,
+        query: &SensorQuery,
+    ) -> Result<Vec<SensorSummary>, PortError> {
+        self.inner.summaries(sensor_type, query).await
     }
 
     async fn buckets(&self, sensor_type: &SensorTypeId, query: &BucketQuery) -> Result<Vec<Bucket>, PortError> {

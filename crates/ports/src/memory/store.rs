@@ -14,8 +14,8 @@ use domain::{
 };
 
 use crate::{
-    Bucket, BucketQuery, ErrorKind, Judge, Order, Outcome, PortError, ReadingQuery, Revisions, Scan, SensorRows,
-    SensorSummary, Store,
+    Bucket, BucketQuery, ErrorKind, Judge, Order, Outcome, PortError, ReadingQuery, Revisions, Scan, SensorQuery,
+    SensorRows, SensorSummary, Store,
 };
 
 /// A store that lives as long as the process; clones share it.
@@ -45,6 +45,19 @@ impl Stored {
 
     fn as_ref(&self) -> RowRef<'_> {
         RowRef { row: self.row, values: &self.values, flags: &self.flags }
+    }
+}
+
+impl Table {
+    /// The sensors that a query asks for and that have rows.
+    fn wanted<'a>(
+        &'a self,
+        query: &'a SensorQuery,
+    ) -> impl Iterator<Item = (&'a SensorId, &'a BTreeMap<Timestamp, Stored>)> {
+        let named = query.named().map(|named| named.into_iter().filter_map(|id| self.sensors.get_key_value(id)));
+        let all = named.is_none().then_some(&self.sensors).into_iter().flatten();
+        let found = named.into_iter().flatten().chain(all.filter(|(id, _)| query.is_behind_start(id)));
+        found.filter(|(_, rows)| !rows.is_empty()).take(query.count_max)
     }
 }
 
@@ -179,11 +192,11 @@ impl Store for MemoryStore {
         Ok(Box::new(MemoryScan { store, sensor_type, query, sensor_ids }))
     }
 
-    async fn latest(&self, sensor_type: &SensorTypeId) -> Result<Judged, PortError> {
+    async fn latest(&self, sensor_type: &SensorTypeId, query: &SensorQuery) -> Result<Judged, PortError> {
         let types = self.lock();
         let table = table(&types, sensor_type)?;
         let mut latest = Judged { sensor_ids: Vec::new(), rows: Rows::new(table.properties.len()) };
-        for (sensor_id, rows) in &table.sensors {
+        for (sensor_id, rows) in table.wanted(query) {
             let Some((_, newest)) = rows.last_key_value() else { continue };
             latest.sensor_ids.push(sensor_id.clone());
             latest.rows.push(newest.as_ref());
@@ -191,10 +204,14 @@ impl Store for MemoryStore {
         Ok(latest)
     }
 
-    async fn summaries(&self, sensor_type: &SensorTypeId) -> Result<Vec<SensorSummary>, PortError> {
+    async fn summaries(
+        &self,
+        sensor_type: &SensorTypeId,
+        query: &SensorQuery,
+    ) -> Result<Vec<SensorSummary>, PortError> {
         let types = self.lock();
         let mut summaries = Vec::new();
-        for (sensor_id, rows) in &table(&types, sensor_type)?.sensors {
+        for (sensor_id, rows) in table(&types, sensor_type)?.wanted(query) {
             let (Some((first, _)), Some((last, _))) = (rows.first_key_value(), rows.last_key_value()) else { continue };
             let (count, first, last) = (rows.len() as u64, *first, *last);
             summaries.push(SensorSummary { sensor_id: sensor_id.clone(), count, first, last });

@@ -9,7 +9,7 @@ use super::{
     },
     rows,
 };
-use crate::{Outcome, ReadingQuery};
+use crate::{Outcome, ReadingQuery, SensorQuery};
 
 fn deletion(sensor_number: u64, from: i64, to: i64) -> Deletion {
     Deletion { sensor_id: sensor(sensor_number), from: at(from), to: at(to) }
@@ -40,10 +40,10 @@ pub async fn a_deletion_takes_a_range_of_one_sensor<B: Backend>() {
     }
     let everything = Deletion { sensor_id: sensor(1), from: Timestamp::MIN, to: Timestamp::MAX };
     assert_eq!(store.delete(&id, &everything, Position(300)).await.expect("a deletion"), 85);
-    let summaries = store.summaries(&id).await.expect("summaries");
+    let summaries = store.summaries(&id, &SensorQuery::first(usize::MAX)).await.expect("summaries");
     let found: Vec<_> = summaries.iter().map(|its| (its.sensor_id.as_str(), its.count, its.first, its.last)).collect();
     assert_eq!(found, [("s0", 99, at(0), at(98)), ("s2", 99, at(1), at(99))]);
-    let latest = rows::each(&store.latest(&id).await.expect("latest"));
+    let latest = rows::each(&store.latest(&id, &SensorQuery::first(usize::MAX)).await.expect("latest"));
     assert_eq!(latest.iter().map(|its| its.row.phenomenon_time).collect::<Vec<_>>(), [at(98), at(99)]);
     left.retain(|record| record.sensor_id != sensor(1));
     drop(store);
@@ -134,5 +134,5 @@ pub async fn expiry_takes_old_rows_and_no_others<B: Backend>() {
         }
     }
     assert_eq!(gone, 6_000, "all rows are old in the end");
-    assert!(store.summaries(&id).await.expect("summaries").is_empty());
+    assert!(store.summaries(&id, &SensorQuery::first(usize::MAX)).await.expect("summaries").is_empty());
 }

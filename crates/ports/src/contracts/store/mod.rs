@@ -26,7 +26,8 @@ pub use scan::{
     scans_answer_in_canonical_order, scans_answer_what_is_asked_for,
 };
 pub use statistics::{
-    buckets_agree_with_statistics_of_the_scan, latest_and_summaries_follow_the_rows, too_many_buckets_are_rejected,
+    buckets_agree_with_statistics_of_the_scan, latest_and_summaries_follow_the_rows,
+    sensors_are_answered_by_id_and_in_pages, too_many_buckets_are_rejected,
 };
 pub use types::{
     a_type_widens_to_the_properties_it_gains, an_unprepared_type_is_not_found,
@@ -61,6 +62,7 @@ macro_rules! store_contracts {
             scans_answer_what_is_asked_for,
             buckets_agree_with_statistics_of_the_scan,
             latest_and_summaries_follow_the_rows,
+            sensors_are_answered_by_id_and_in_pages,
             too_many_buckets_are_rejected,
             a_type_widens_to_the_properties_it_gains,
             an_unprepared_type_is_not_found,

@@ -11,7 +11,7 @@ use super::{
     },
     rows, statistics,
 };
-use crate::{BucketQuery, Order, ReadingQuery, Revisions, Store, TimeRange, memory::MemoryStore};
+use crate::{BucketQuery, Order, ReadingQuery, Revisions, SensorQuery, Store, TimeRange, memory::MemoryStore};
 
 /// How much a random run does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,10 +279,14 @@ impl Run {
     }
 
     async fn compare_extents(&self, store: &dyn Store) {
-        let found = rows::each(&store.latest(&self.id).await.expect("latest"));
-        assert_same(&found, &rows::each(&self.model.latest(&self.id).await.expect("latest")), &"latest");
-        let found = store.summaries(&self.id).await.expect("summaries");
-        assert_eq!(found, self.model.summaries(&self.id).await.expect("summaries"));
+        let found = rows::each(&store.latest(&self.id, &SensorQuery::first(usize::MAX)).await.expect("latest"));
+        assert_same(
+            &found,
+            &rows::each(&self.model.latest(&self.id, &SensorQuery::first(usize::MAX)).await.expect("latest")),
+            &"latest",
+        );
+        let found = store.summaries(&self.id, &SensorQuery::first(usize::MAX)).await.expect("summaries");
+        assert_eq!(found, self.model.summaries(&self.id, &SensorQuery::first(usize::MAX)).await.expect("summaries"));
     }
 
     async fn buckets(&mut self, store: &dyn Store) {

@@ -9,7 +9,7 @@ use super::{
     },
     rows,
 };
-use crate::{ErrorKind, Outcome, ReadingQuery, Revisions};
+use crate::{ErrorKind, Outcome, ReadingQuery, Revisions, SensorQuery};
 
 /// Revisions of rows of sensors and seconds, all with the same flags and version.
 fn revisions(identities: &[(u64, i64)], type_version: u32, flags: &[Flag]) -> Revisions {
@@ -51,7 +51,7 @@ pub async fn a_revision_changes_flags_and_version_alone<B: Backend>() {
     assert_eq!(rows::everything(&*store, &id).await, expected);
     let anomalies = ReadingQuery { label: Some(Label::Anomaly), ..ReadingQuery::default() };
     assert_eq!(rows::all(&*store, &id, &anomalies).await.len(), 4);
-    let latest = rows::each(&store.latest(&id).await.expect("the newest"));
+    let latest = rows::each(&store.latest(&id, &SensorQuery::first(usize::MAX)).await.expect("the newest"));
     assert_eq!(latest[1].flags, flags, "the newest row of sensor 1 was revised");
 
     // The version alone is a change as well, and of two revisions of one row the later counts.

@@ -11,25 +11,70 @@ use super::{
     },
     rows::{self, Stored},
 };
-use crate::{Bucket, BucketQuery, ErrorKind, SensorSummary, TimeRange};
+use crate::{Bucket, BucketQuery, ErrorKind, SensorQuery, SensorSummary, TimeRange};
 
 /// The newest row of each sensor, and count, first and last time, follow late rows, revisions and widening.
 pub async fn latest_and_summaries_follow_the_rows<B: Backend>() {
     let backend = B::start(Settings::default()).await;
     let store = backend.store();
     let id = rows::prepare(&*store, 1).await;
-    assert!(store.latest(&id).await.expect("latest").sensor_ids.is_empty());
-    assert!(store.summaries(&id).await.expect("summaries").is_empty());
+    assert!(store.latest(&id, &SensorQuery::first(usize::MAX)).await.expect("latest").sensor_ids.is_empty());
+    assert!(store.summaries(&id, &SensorQuery::first(usize::MAX)).await.expect("summaries").is_empty());
     let mut chance = Chance(11);
     for position in 0..400 {
         let second = chance.below(2_000) as i64 - 1_000;
         rows::write(&*store, &id, &[Record::of(chance.below(15), second, position, &[chance.below(3) as f64])]).await;
         if position % 20 == 0 {
             let everything = rows::everything(&*store, &id).await;
-            assert_eq!(rows::each(&store.latest(&id).await.expect("latest")), latest_of(&everything));
-            assert_eq!(store.summaries(&id).await.expect("summaries"), summaries_of(&everything));
+            assert_eq!(
+                rows::each(&store.latest(&id, &SensorQuery::first(usize::MAX)).await.expect("latest")),
+                latest_of(&everything)
+            );
+            assert_eq!(
+                store.summaries(&id, &SensorQuery::first(usize::MAX)).await.expect("summaries"),
+                summaries_of(&everything)
+            );
         }
     }
+}
+
+/// Sensors are answered in pages, or those that are named; each answer is a part of the one of all.
+pub async fn sensors_are_answered_by_id_and_in_pages<B: Backend>() {
+    let backend = B::start(Settings::default()).await;
+    let store = backend.store();
+    let id = rows::prepare(&*store, 1).await;
+    let records: Vec<Record> = (0..60).map(|n| Record::of(n % 20, n as i64, n, &[n as f64])).collect();
+    rows::write(&*store, &id, &records).await;
+    let deletion = domain::Deletion { sensor_id: sensor(7), from: Timestamp::MIN, to: Timestamp::MAX };
+    store.delete(&id, &deletion, domain::Position(60)).await.expect("deleted");
+    let everything = rows::everything(&*store, &id).await;
+    let (latest, summaries) = (latest_of(&everything), summaries_of(&everything));
+    assert_eq!(summaries.len(), 19);
+    for count_max in [1, 7, 19, 20] {
+        let (mut paged, mut rows_paged) = (Vec::new(), Vec::new());
+        let mut query = SensorQuery::first(count_max);
+        loop {
+            let page = store.summaries(&id, &query).await.expect("summaries");
+            rows_paged.extend(rows::each(&store.latest(&id, &query).await.expect("latest")));
+            let last = page.last().map(|summary| summary.sensor_id.clone());
+            let is_last = page.len() < count_max;
+            paged.extend(page);
+            match last {
+                Some(last) if !is_last => query = query.after(last),
+                _ => break,
+            }
+        }
+        assert_eq!((&paged, &rows_paged), (&summaries, &latest), "in pages of {count_max}");
+    }
+    let named = SensorQuery::of([5, 3, 7, 99, 5, 12].map(sensor).to_vec());
+    let wanted = |id: &domain::SensorId| [3, 5, 12].map(sensor).contains(id);
+    let expected: Vec<_> = summaries.iter().filter(|summary| wanted(&summary.sensor_id)).cloned().collect();
+    assert_eq!(store.summaries(&id, &named).await.expect("summaries"), expected);
+    let expected: Vec<_> = latest.iter().filter(|stored| wanted(&stored.sensor_id)).cloned().collect();
+    assert_eq!(rows::each(&store.latest(&id, &named).await.expect("latest")), expected);
+    let behind = SensorQuery { count_max: 1, ..named.clone() }.after(expected[0].sensor_id.clone());
+    let expected: Vec<_> = expected.into_iter().skip(1).take(1).collect();
+    assert_eq!(rows::each(&store.latest(&id, &behind).await.expect("latest")), expected);
 }
 
 /// The last row of each sensor of a scan.

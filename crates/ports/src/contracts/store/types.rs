@@ -9,7 +9,7 @@ use super::{
     },
     rows,
 };
-use crate::{BucketQuery, ErrorKind, Outcome, ReadingQuery, Store, TimeRange};
+use crate::{BucketQuery, ErrorKind, Outcome, ReadingQuery, SensorQuery, Store, TimeRange};
 
 /// The kind of error that each call on a type answers.
 async fn errors(store: &dyn Store, id: &domain::SensorTypeId) -> Vec<Option<ErrorKind>> {
@@ -27,8 +27,8 @@ async fn errors(store: &dyn Store, id: &domain::SensorTypeId) -> Vec<Option<Erro
         store.write(id, &records, &TestJudge).await.err(),
         store.delete(id, &deletion, Position(9)).await.err(),
         store.scan(id, &ReadingQuery::default()).await.err(),
-        store.latest(id).await.err(),
-        store.summaries(id).await.err(),
+        store.latest(id, &SensorQuery::first(usize::MAX)).await.err(),
+        store.summaries(id, &SensorQuery::first(usize::MAX)).await.err(),
         store.buckets(id, &buckets).await.err(),
         store.expire(id, at(0)).await.err(),
     ];
@@ -70,7 +70,7 @@ pub async fn a_type_widens_to_the_properties_it_gains<B: Backend>() {
         backend.store().prepare(&sensor_type(&id, 1, 1)).await.expect("the old version again");
         let found = rows::everything(&*backend.store(), &id).await.into_iter();
         assert_eq!(found.map(|its| (its.values, its.flags)).collect::<Vec<_>>(), expected);
-        let latest = backend.store().latest(&id).await.expect("latest");
+        let latest = backend.store().latest(&id, &SensorQuery::first(usize::MAX)).await.expect("latest");
         assert_eq!(rows::each(&latest)[0].values, expected[2].0);
         backend.reopen(ending).await;
     }
@@ -94,8 +94,8 @@ pub async fn removed_types_are_gone_and_can_come_again<B: Backend>() {
     let store = backend.store();
     store.prepare(&sensor_type(&id, 1, 1)).await.expect("the type again");
     assert!(rows::everything(&*store, &id).await.is_empty());
-    assert!(store.summaries(&id).await.expect("summaries").is_empty());
-    assert!(store.latest(&id).await.expect("latest").sensor_ids.is_empty());
+    assert!(store.summaries(&id, &SensorQuery::first(usize::MAX)).await.expect("summaries").is_empty());
+    assert!(store.latest(&id, &SensorQuery::first(usize::MAX)).await.expect("latest").sensor_ids.is_empty());
     let later = [Record::of(1, 1, 77, &[2.0])];
     assert_eq!(rows::write(&*store, &id, &later).await, [Outcome::Stored]);
     assert_eq!(rows::everything(&*store, &id).await, rows::expected(&later, &ReadingQuery::default()));
