@@ -12,9 +12,9 @@ use std::{
 
 use domain::{Partition, Position, SensorId, Topic};
 use judge::Kind;
-use ports::{Committed, Consumer, Content, Delivery, ErrorKind, Log, PortError, TopicKind, Totals};
+use ports::{Committed, Consumer, Content, Delivery, ErrorKind, Log, Mark, PortError, TopicKind, Totals};
 use registry::Registry;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Config, Ports,
@@ -29,6 +29,8 @@ use crate::{
 
 /// The name of the consumer group.
 pub const GROUP: &str = "qc-consumer";
+/// How many times as long as subscribing takes it is not done again.
+const SUBSCRIBING_REST: u32 = 20;
 
 /// A member of the group at work.
 pub(crate) struct Worker<'a> {
@@ -38,6 +40,8 @@ pub(crate) struct Worker<'a> {
     retry: Retry,
     consumer: Box<dyn Consumer>,
     changes: watch::Receiver<u64>,
+    /// When it may subscribe again: where many types come one after the other, not after each.
+    subscribes_from: Instant,
     /// The types that the store is prepared for.
     kinds: HashMap<Topic, Kind>,
     /// What was polled while something else was written.
@@ -59,7 +63,17 @@ impl<'a> Worker<'a> {
         let changes = ports.registry.changes();
         let effects =
             Effects { ports, metrics, retry: retry.clone(), tails: Tails::default(), pending: Pending::default() };
-        let mut worker = Self { ports, config, effects, retry, consumer, changes, kinds: HashMap::new(), ahead: None };
+        let mut worker = Self {
+            ports,
+            config,
+            effects,
+            retry,
+            consumer,
+            changes,
+            subscribes_from: Instant::now(),
+            kinds: HashMap::new(),
+            ahead: None,
+        };
         worker.subscribe().await?;
         Ok(worker)
     }
@@ -86,7 +100,7 @@ impl<'a> Worker<'a> {
 
     /// One poll and all that follows from it.
     async fn turn(&mut self) -> Result<(), Failure> {
-        if self.changes.has_changed().unwrap_or(false) {
+        if self.changes.has_changed().unwrap_or(false) && Instant::now() >= self.subscribes_from {
             self.subscribe().await?;
         }
         let polled = match self.ahead.take() {
@@ -110,12 +124,15 @@ impl<'a> Worker<'a> {
     }
 
     async fn subscribe(&mut self) -> Result<(), Failure> {
+        let began = Instant::now();
         self.changes.borrow_and_update();
         let types = self.ports.registry.sensor_types();
         let topics: Vec<_> = types.iter().map(|sensor_type| Topic::readings(&sensor_type.id)).collect();
-        self.kinds.retain(|topic, _| topics.contains(topic));
-        for topic in &topics {
-            self.prepare(topic).await?;
+        let wanted: HashSet<&Topic> = topics.iter().collect();
+        self.kinds.retain(|topic, _| wanted.contains(topic));
+        // Those of which there are readings show what they have gained at once; the others are prepared for their first reading.
+        for topic in self.kinds.keys().cloned().collect::<Vec<_>>() {
+            self.prepare(&topic).await?;
         }
         let mut pause = self.retry.backoff.first;
         // Not by `until_done`: its action may not borrow the consumer for longer than a call.
@@ -127,6 +144,7 @@ impl<'a> Worker<'a> {
             self.retry.pause(pause).await?;
             pause = (pause * 2).min(self.retry.backoff.longest);
         }
+        self.subscribes_from = Instant::now() + began.elapsed() * SUBSCRIBING_REST;
         Ok(())
     }
 
@@ -298,21 +316,32 @@ fn by_partition(deliveries: Vec<Delivery>) -> Vec<(Topic, Partition, Vec<Deliver
 /// How long a poll waits for records: also how soon a new sensor type flows and a stop is noticed.
 pub(crate) const POLL_WAIT: Duration = Duration::from_millis(100);
 
+/// How many times as long as it takes to ask the log how far it is nothing is asked.
+const ASKING_REST: u32 = 50;
+
 /// Keeps the counters in line with the log, for ever.
 pub(crate) async fn refresh(log: Arc<dyn Log>, registry: Registry, progress: Progress, interval: Duration) {
+    let mut changes = registry.changes();
+    let mut mark = Mark::default();
     loop {
-        let types = registry.sensor_types();
-        let mut topics = Vec::new();
-        for sensor_type in types {
-            let topic = Topic::readings(&sensor_type.id);
-            // A topic that can't be asked keeps what is known of it; the worker tells that the log is away.
-            let committed = log.committed(GROUP, &topic).await;
-            if let (Ok(committed), Ok(extents)) = (committed, log.extents(&topic).await) {
-                progress.refresh(&topic, sensor_type.number, &extents, &committed);
-            }
-            topics.push(topic);
+        let began = Instant::now();
+        if changes.has_changed().unwrap_or(false) {
+            changes.mark_unchanged();
+            let is_there =
+                |topic: &Topic| topic.sensor_type().is_some_and(|id| registry.sensor_type(id.as_str()).is_some());
+            progress.keep_only(is_there);
+            mark = Mark::default();
         }
-        progress.keep_only(&topics);
-        tokio::time::sleep(interval).await;
+        // A topic that can't be asked keeps what is known of it; the worker tells that the log is away.
+        if let Ok(told) = log.progress(GROUP, mark).await {
+            for standing in &told.standings {
+                let sensor_type = standing.topic.sensor_type().and_then(|id| registry.sensor_type(id.as_str()));
+                if let Some(sensor_type) = sensor_type {
+                    progress.refresh(standing, sensor_type.number);
+                }
+            }
+            mark = told.mark;
+        }
+        tokio::time::sleep(interval.max(began.elapsed() * ASKING_REST)).await;
     }
 }

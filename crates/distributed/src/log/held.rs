@@ -1,6 +1,9 @@
 //! A partition that a member of a group has: what is fetched of it, and how far it is.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use domain::{Partition, Position, Topic};
 use ports::{Committed, Delivery, ErrorKind, PortError};
@@ -16,6 +19,24 @@ use super::{assignment::Changes, catalogue::Live, error::pass_over, wire::Decode
 /// A partition of a topic.
 pub(super) type Place = (Topic, Partition);
 
+/// The partitions whose queues have got records since they were empty, and what is notified of that.
+#[derive(Default)]
+pub(super) struct Ready {
+    places: Mutex<Vec<Place>>,
+    pub wake: Arc<Notify>,
+}
+
+impl Ready {
+    fn tell(&self, place: Place) {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).push(place);
+        self.wake.notify_one();
+    }
+
+    pub fn take(&self) -> Vec<Place> {
+        std::mem::take(&mut *self.places.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// A partition that this member has.
 pub(super) struct Held {
     pub generation: u32,
@@ -23,6 +44,8 @@ pub(super) struct Held {
     pub assignment: u64,
     pub committed: Committed,
     pub next: u64,
+    /// Whether its turn is to come.
+    pub has_turn: bool,
     queue: PartitionQueue<Changes>,
     /// What came before it had a queue of its own.
     early: VecDeque<OwnedMessage>,
@@ -35,14 +58,17 @@ impl Held {
         client: &Arc<BaseConsumer<Changes>>,
         (name, place, live): (&str, &Place, Live),
         (assignment, committed): (u64, Committed),
-        wake: &Arc<Notify>,
+        ready: &Arc<Ready>,
     ) -> Option<Self> {
         let mut queue = client.split_partition_queue(name, place.1.0 as i32)?;
-        let wake = Arc::clone(wake);
-        queue.set_nonempty_callback(move || wake.notify_one());
+        let (telling, its) = (Arc::clone(ready), place.clone());
+        queue.set_nonempty_callback(move || telling.tell(its.clone()));
+        // What came before that is not told.
+        ready.tell(place.clone());
         let decoder = Decoder::new(place.0.clone(), place.1, live.kind);
         let (generation, next) = (live.generation, committed.position.0);
-        Some(Self { generation, assignment, committed, next, queue, early: VecDeque::new(), decoder })
+        let (has_turn, early) = (false, VecDeque::new());
+        Some(Self { generation, assignment, committed, next, has_turn, queue, early, decoder })
     }
 
     /// Takes a record that came by the common queue.
@@ -56,25 +82,32 @@ impl Held {
         self.next = self.committed.position.0;
     }
 
-    /// What is there, up to about `records_max` records.
+    /// What is there, up to about `records_max` records; fewer only where there are no more.
     pub fn take(&mut self, records_max: usize) -> Result<Vec<Delivery>, PortError> {
         let mut deliveries = Vec::new();
-        for _ in 0..records_max.max(1) {
-            if let Some(message) = self.early.pop_front() {
-                check(message.offset(), self.next)?;
-                self.next = message.offset() as u64 + 1;
-                self.decoder.take(&message, &mut deliveries);
-                continue;
-            }
-            match self.queue.poll(std::time::Duration::ZERO) {
-                None => break,
-                Some(Ok(message)) => {
-                    check(message.offset(), self.next)?;
-                    self.next = message.offset() as u64 + 1;
-                    self.decoder.take(&message, &mut deliveries);
-                }
-                Some(Err(error)) => pass_over("reading from Kafka", error)?,
-            }
+        let mut taken = 0;
+        while taken < records_max {
+            let message = match self.early.pop_front() {
+                Some(message) => message,
+                None => match self.queue.poll(std::time::Duration::ZERO) {
+                    None => break,
+                    Some(Ok(message)) => {
+                        check(message.offset(), self.next)?;
+                        self.next = message.offset() as u64 + 1;
+                        self.decoder.take(&message, &mut deliveries);
+                        taken += 1;
+                        continue;
+                    }
+                    Some(Err(error)) => {
+                        pass_over("reading from Kafka", error)?;
+                        continue;
+                    }
+                },
+            };
+            check(message.offset(), self.next)?;
+            self.next = message.offset() as u64 + 1;
+            self.decoder.take(&message, &mut deliveries);
+            taken += 1;
         }
         Ok(deliveries)
     }
