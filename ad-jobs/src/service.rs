@@ -12,13 +12,7 @@ use crate::{
 ///
 /// # Errors
 /// What no retry mends, of either.
-pub async fn run(
-    ports: Ports,
-    config: Config,
-    metrics: &prometheus::Registry,
-    stop: watch::Receiver<bool>,
-) -> Result<(), Error> {
-    let metrics = Metrics::register(metrics)?;
+pub async fn run(ports: Ports, config: Config, metrics: Metrics, stop: watch::Receiver<bool>) -> Result<(), Error> {
     let requested = requested(ports.clone(), config.clone(), metrics.clone(), stop.clone());
     tokio::try_join!(schedule::run(ports, config, metrics, stop), requested)?;
     Ok(())
@@ -31,10 +25,10 @@ pub async fn run(
 pub async fn run_requested(
     ports: Ports,
     config: Config,
-    metrics: &prometheus::Registry,
+    metrics: Metrics,
     stop: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    requested(ports, config, Metrics::register(metrics)?, stop).await
+    requested(ports, config, metrics, stop).await
 }
 
 async fn requested(ports: Ports, config: Config, metrics: Metrics, stop: watch::Receiver<bool>) -> Result<(), Error> {

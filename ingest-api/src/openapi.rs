@@ -287,7 +287,18 @@ pub struct DeadLettersPage {
     pub next_cursor: Option<String>,
 }
 
-/// What could not be processed; has `payload` or `payload_base64`.
+/// A deletion of readings that could not be carried out whole.
+#[derive(ToSchema)]
+pub struct DeadDeletion {
+    /// The sensor.
+    pub sensor_id: String,
+    /// First phenomenon time, inclusive.
+    pub from: String,
+    /// Last phenomenon time, exclusive.
+    pub to: String,
+}
+
+/// What could not be processed; has `payload`, `deletion` or `payload_base64`.
 #[derive(ToSchema)]
 pub struct DeadLetter {
     /// Its id, for reading and replaying it.
@@ -313,6 +324,9 @@ pub struct DeadLetter {
     /// The reading as JSON text, as it could be posted again.
     #[schema(nullable = false)]
     pub payload: Option<String>,
+    /// A deletion of readings.
+    #[schema(nullable = false)]
+    pub deletion: Option<DeadDeletion>,
     /// The first bytes of records that make no sense.
     #[schema(nullable = false)]
     pub payload_base64: Option<String>,

@@ -251,8 +251,12 @@ impl From<PortError> for Problem {
                 Self::new(Code::Conflict, "somebody else changed this at the same time; look again, then decide")
             }
             ErrorKind::Corrupt => {
-                tracing::error!(%error, "data is at risk");
-                Self::new(Code::Internal, "the hub can't trust its storage; its operator must look at it")
+                tracing::error!(%error, "stored data can't be read");
+                Self::new(Code::Internal, "a part of what is stored can't be read; the hub's operator must look at it")
+            }
+            ErrorKind::Failed => {
+                tracing::error!(%error, "nothing can be written any more");
+                Self::new(Code::Internal, "the hub can't write any more; its operator must start it again")
             }
         }
     }
@@ -278,6 +282,7 @@ mod tests {
             ErrorKind::Rejected,
             ErrorKind::Conflict,
             ErrorKind::Corrupt,
+            ErrorKind::Failed,
         ] {
             let problem = Problem::from(PortError::new(kind, "secret").with_source("/var/lib/secret"));
             assert!(!problem.to_json().to_string().contains("secret"), "{problem:?}");

@@ -5,12 +5,16 @@
 //! committed that the store or the dead letters do not hold.
 
 use std::{
-    collections::{HashMap, HashSet},
+    any::Any,
+    collections::{HashMap, HashSet, VecDeque},
+    convert::Infallible,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
 use domain::{Partition, Position, SensorId, Topic};
+use futures_util::FutureExt;
 use judge::Kind;
 use ports::{Committed, Consumer, Content, Delivery, ErrorKind, Log, Mark, PortError, TopicKind, Totals};
 use registry::Registry;
@@ -18,6 +22,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Config, Ports,
+    aside::Aside,
     effects::Effects,
     first_readings,
     metrics::{Metrics, Progress},
@@ -31,6 +36,15 @@ use crate::{
 pub const GROUP: &str = "qc-consumer";
 /// How many times as long as subscribing takes it is not done again.
 const SUBSCRIBING_REST: u32 = 20;
+/// How long the parts of one poll may take before what is left of them is polled again: a member that does not poll is taken for dead.
+const TURN_MAX: Duration = Duration::from_secs(10);
+/// How long after a failed poll it is told that the log can't be read: the log leaves what it can't read alone for a while.
+const UNREADABLE_TOLD: Duration = Duration::from_secs(15);
+/// How often a commit is tried before its partition is put aside.
+const COMMITS: u32 = 3;
+/// The parts of the status that concern all topics.
+const READING: &str = "reading the log";
+const SUBSCRIBING: &str = "subscribing to the log";
 
 /// A member of the group at work.
 pub(crate) struct Worker<'a> {
@@ -46,6 +60,9 @@ pub(crate) struct Worker<'a> {
     kinds: HashMap<Topic, Kind>,
     /// What was polled while something else was written.
     ahead: Option<Result<Vec<Delivery>, PortError>>,
+    aside: Aside,
+    /// When a poll failed last, while that is told.
+    unreadable_at: Option<Instant>,
 }
 
 impl<'a> Worker<'a> {
@@ -61,8 +78,9 @@ impl<'a> Worker<'a> {
         retry.until_done("creating the topic of dead letters", create).await?;
         let consumer = retry.until_done("joining the consumer group", || ports.log.consumer(GROUP)).await?;
         let changes = ports.registry.changes();
-        let effects =
-            Effects { ports, metrics, retry: retry.clone(), tails: Tails::default(), pending: Pending::default() };
+        let (tails, pending) = (Tails::default(), Pending::default());
+        let effects = Effects { ports, metrics, retry: retry.a_few_times(), tails, pending };
+        let aside = Aside::new(config.backoff, config.status.clone());
         let mut worker = Self {
             ports,
             config,
@@ -73,23 +91,19 @@ impl<'a> Worker<'a> {
             subscribes_from: Instant::now(),
             kinds: HashMap::new(),
             ahead: None,
+            aside,
+            unreadable_at: None,
         };
         worker.subscribe().await?;
         Ok(worker)
     }
 
-    /// Works until the stop signal, or until an error that no retry mends.
+    /// Works until the stop signal. What can't be processed is put aside by partition; the error that ends it concerns all of them.
     pub(crate) async fn work(mut self) -> Result<(), PortError> {
         loop {
             match self.turn().await {
                 Ok(()) => {}
                 Err(Failure::Stopped) => return Ok(()),
-                Err(Failure::Port(error)) if is_lost(&error) => {
-                    tracing::warn!(%error, "going back to what is committed: a partition or its topic changed hands");
-                    if let Err(Failure::Port(error)) = self.start_over().await {
-                        return Err(error);
-                    }
-                }
                 Err(Failure::Port(error)) => return Err(error),
             }
             if *self.retry.stop.borrow() {
@@ -109,16 +123,65 @@ impl<'a> Worker<'a> {
         };
         let deliveries = match polled {
             Ok(deliveries) => deliveries,
-            Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "the log can't be read; it is tried again until it can");
-                self.retry.status.set(Some(format!("reading the log does not work: {error}")));
+            Err(error) => {
+                if self.unreadable_at.replace(Instant::now()).is_none() {
+                    tracing::error!(%error, "the log, or a part of it, can't be read; it is tried again until it can");
+                }
+                self.retry.status.set(READING, Some(format!("reading the log does not work: {error}")));
                 return self.retry.pause(self.retry.backoff.first * 5).await;
             }
-            Err(error) => return Err(Failure::Port(error)),
         };
-        self.retry.status.set(None);
-        for (topic, partition, deliveries) in by_partition(deliveries) {
-            self.process(&topic, partition, deliveries).await?;
+        if self.unreadable_at.is_some_and(|at| at.elapsed() > UNREADABLE_TOLD) {
+            self.unreadable_at = None;
+            self.retry.status.set(READING, None);
+        }
+        self.process_all(by_partition(deliveries)).await
+    }
+
+    /// Processes the records of each partition, then commits all of them at once.
+    async fn process_all(&mut self, parts: Vec<Part>) -> Result<(), Failure> {
+        let (began, mut done) = (Instant::now(), Vec::new());
+        let mut parts = VecDeque::from(parts);
+        while began.elapsed() < TURN_MAX
+            && let Some((topic, partition, deliveries)) = parts.pop_front()
+        {
+            let processed = AssertUnwindSafe(self.process(&topic, partition, deliveries)).catch_unwind().await;
+            match processed.unwrap_or_else(|panic| Err(Failure::Port(panicked(&*panic)))) {
+                Ok(processed) => done.push(processed),
+                Err(Failure::Stopped) => {
+                    self.commit(done).await?;
+                    return Err(Failure::Stopped);
+                }
+                Err(Failure::Port(error)) => self.put_aside(&topic, partition, &error).await?,
+            }
+        }
+        self.commit(done).await?;
+        for (topic, partition, _) in parts {
+            self.deliver_again(&topic, partition, Duration::ZERO).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves a partition alone for a while, whose records are delivered again then.
+    async fn put_aside(&mut self, topic: &Topic, partition: Partition, error: &PortError) -> Result<(), Failure> {
+        self.kinds.remove(topic);
+        let pause = self.aside.put(topic, partition, error);
+        self.deliver_again(topic, partition, pause).await
+    }
+
+    /// Forgets what was polled of a partition, which is delivered again after a pause.
+    async fn deliver_again(&mut self, topic: &Topic, partition: Partition, pause: Duration) -> Result<(), Failure> {
+        self.effects.tails.forget(topic);
+        self.effects.pending = Pending::default();
+        if let Some(Ok(ahead)) = &mut self.ahead {
+            ahead.retain(|delivery| (&delivery.topic, delivery.partition) != (topic, partition));
+        }
+        let mut wait = self.retry.backoff.first;
+        while let Err(error) = self.consumer.hold_back(topic, partition, pause).await {
+            self.retry.status.set(READING, Some(format!("going back in the log does not work: {error}")));
+            self.unreadable_at = Some(Instant::now());
+            self.retry.pause(wait).await?;
+            wait = (wait * 2).min(self.retry.backoff.longest);
         }
         Ok(())
     }
@@ -130,9 +193,14 @@ impl<'a> Worker<'a> {
         let topics: Vec<_> = types.iter().map(|sensor_type| Topic::readings(&sensor_type.id)).collect();
         let wanted: HashSet<&Topic> = topics.iter().collect();
         self.kinds.retain(|topic, _| wanted.contains(topic));
+        self.aside.keep_only(|topic| wanted.contains(topic));
         // Those of which there are readings show what they have gained at once; the others are prepared for their first reading.
         for topic in self.kinds.keys().cloned().collect::<Vec<_>>() {
-            self.prepare(&topic).await?;
+            match self.prepare(&topic).await {
+                // Those behind it are prepared when their next readings come.
+                Err(Failure::Port(_)) => break,
+                prepared => drop(prepared?),
+            }
         }
         let mut pause = self.retry.backoff.first;
         // Not by `until_done`: its action may not borrow the consumer for longer than a call.
@@ -140,28 +208,12 @@ impl<'a> Worker<'a> {
             if !error.is_transient() {
                 return Err(Failure::Port(error));
             }
-            self.retry.status.set(Some(format!("subscribing to the log does not work: {error}")));
+            self.retry.status.set(SUBSCRIBING, Some(format!("{SUBSCRIBING} does not work: {error}")));
             self.retry.pause(pause).await?;
             pause = (pause * 2).min(self.retry.backoff.longest);
         }
+        self.retry.status.set(SUBSCRIBING, None);
         self.subscribes_from = Instant::now() + began.elapsed() * SUBSCRIBING_REST;
-        Ok(())
-    }
-
-    /// After a partition or topic was lost: subscribes anew and goes back to what is committed.
-    async fn start_over(&mut self) -> Result<(), Failure> {
-        self.retry.pause(self.retry.backoff.first).await?;
-        self.ahead = None;
-        self.kinds.clear();
-        self.effects.tails.clear();
-        self.effects.pending = Pending::default();
-        self.subscribe().await?;
-        while let Err(error) = self.consumer.rewind().await {
-            if !error.is_transient() {
-                return Err(Failure::Port(error));
-            }
-            self.retry.pause(self.retry.backoff.longest).await?;
-        }
         Ok(())
     }
 
@@ -174,11 +226,11 @@ impl<'a> Worker<'a> {
         }
         let Some(kind) = Kind::find(&self.ports.registry, id.as_str()) else { return Ok(None) };
         let prepare = || self.ports.store.prepare(&kind.newest);
-        self.retry.until_done("preparing the store", prepare).await?;
+        self.effects.retry.until_done("preparing the store", prepare).await?;
         if !kind.is_plain() {
             let judged = Topic::judged(&kind.newest.id);
             let create = || self.ports.log.create_topic(&judged, TopicKind::Notices);
-            self.retry.until_done("creating the topic of judgements", create).await?;
+            self.effects.retry.until_done("creating the topic of judgements", create).await?;
         }
         self.kinds.insert(topic.clone(), kind.clone());
         Ok(Some(kind))
@@ -204,18 +256,24 @@ impl<'a> Worker<'a> {
             };
             self.ports.registry.catch_up().await.map_err(unavailable)
         };
-        self.retry.until_done("catching up with the registry", catch_up).await?;
+        self.effects.retry.until_done("catching up with the registry", catch_up).await?;
         self.prepare(topic).await
     }
 
-    async fn process(&mut self, topic: &Topic, partition: Partition, deliveries: Vec<Delivery>) -> Result<(), Failure> {
+    /// Does what follows from records of one partition, but for the commit.
+    async fn process(
+        &mut self,
+        topic: &Topic,
+        partition: Partition,
+        deliveries: Vec<Delivery>,
+    ) -> Result<Done, Failure> {
         let Some(kind) = self.prepare_for(topic, &deliveries).await? else {
             let message = format!("the sensor type of topic `{topic}` is gone");
             return Err(Failure::Port(PortError::new(ErrorKind::NotFound, message)));
         };
         let committed = self.consumer.committed(topic, partition);
         let register = || first_readings::register(&self.ports.registry, &kind.newest.id, &deliveries);
-        let crowded = self.retry.until_done("registering sensors", register).await?;
+        let crowded = self.effects.retry.until_done("registering sensors", register).await?;
         let plan = self.plan((topic, partition), &kind, &crowded, (committed.position, deliveries));
         if plan.skipped > 0 {
             let skipped = plan.skipped;
@@ -227,19 +285,8 @@ impl<'a> Worker<'a> {
             self.effects.tails.resume(topic, of_type, (partition, committed.position));
         }
         let totals = self.carry_out_and_poll((topic, partition), &kind, plan).await?;
-        let has_moved = self.consumer.committed(topic, partition) != committed;
-        let comes_again = |delivery: &Delivery| {
-            (&delivery.topic, delivery.partition) == (topic, partition) && delivery.first_position < next
-        };
-        if has_moved || self.ahead.iter().flatten().flatten().any(comes_again) {
-            let message = format!("partition `{partition}` of topic `{topic}` was taken away meanwhile");
-            return Err(Failure::Port(PortError::new(ErrorKind::Conflict, message)));
-        }
-        let committed = Committed { partition, position: next, totals: committed.totals + totals };
-        self.commit(topic, committed).await?;
-        self.effects.tails.committed(topic, partition, next);
-        self.effects.metrics.progress().committed(topic, committed);
-        Ok(())
+        let after = Committed { partition, position: next, totals: committed.totals + totals };
+        Ok(Done { topic: topic.clone(), before: committed, after })
     }
 
     /// Does what is planned, and polls what is processed next unless that was done before.
@@ -278,30 +325,70 @@ impl<'a> Worker<'a> {
         Planner { topic, partition, kind, refused, records_max }.plan(from, deliveries)
     }
 
-    async fn commit(&mut self, topic: &Topic, committed: Committed) -> Result<(), Failure> {
-        let mut pause = self.retry.backoff.first;
-        loop {
-            match self.consumer.commit(topic, committed).await {
-                Err(error) if error.is_transient() => {
-                    self.retry.status.set(Some(format!("committing does not work: {error}")));
-                    self.retry.pause(pause).await?;
-                    pause = (pause * 2).min(self.retry.backoff.longest);
-                }
-                Err(error) => return Err(Failure::Port(error)),
-                Ok(()) => return Ok(()),
+    /// Commits what is done, but for what was taken away meanwhile.
+    async fn commit(&mut self, done: Vec<Done>) -> Result<(), Failure> {
+        let mut ahead: HashMap<(Topic, Partition), Position> = HashMap::new();
+        for delivery in self.ahead.iter().flatten().flatten() {
+            ahead.entry((delivery.topic.clone(), delivery.partition)).or_insert(delivery.first_position);
+        }
+        let (mut commits, mut lost) = (Vec::new(), Vec::new());
+        for Done { topic, before, after } in done {
+            let partition = after.partition;
+            let has_moved = self.consumer.committed(&topic, partition) != before;
+            match ahead.get(&(topic.clone(), partition)) {
+                _ if has_moved => lost.push((topic, partition)),
+                Some(again) if *again < after.position => lost.push((topic, partition)),
+                _ => commits.push((topic, after)),
             }
         }
+        for (topic, partition) in lost {
+            let message = format!("partition `{partition}` of topic `{topic}` was taken away meanwhile");
+            self.put_aside(&topic, partition, &PortError::new(ErrorKind::Conflict, message)).await?;
+        }
+        let mut pause = self.retry.backoff.first;
+        for attempt in 1..=COMMITS {
+            let mut again = Vec::new();
+            for ((topic, committed), answer) in commits.iter().zip(self.consumer.commit_all(&commits).await) {
+                match answer {
+                    Ok(()) => {
+                        self.effects.tails.committed(topic, committed.partition, committed.position);
+                        self.effects.metrics.progress().committed(topic, *committed);
+                        self.aside.goes_on(topic, committed.partition);
+                    }
+                    Err(error) if error.is_transient() && attempt < COMMITS => again.push((topic.clone(), *committed)),
+                    Err(error) => self.put_aside(topic, committed.partition, &error).await?,
+                }
+            }
+            commits = again;
+            if commits.is_empty() {
+                break;
+            }
+            self.retry.pause(pause).await?;
+            pause = (pause * 2).min(self.retry.backoff.longest);
+        }
+        Ok(())
     }
 }
 
-/// Says whether what was polled is to be polled again, by whoever has the partition now.
-fn is_lost(error: &PortError) -> bool {
-    matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound)
+/// What is done of a partition and not committed yet.
+struct Done {
+    topic: Topic,
+    before: Committed,
+    after: Committed,
 }
 
+/// What a panic said, as the error of the partition that was processed.
+fn panicked(panic: &(dyn Any + Send)) -> PortError {
+    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    PortError::new(ErrorKind::Corrupt, format!("quality control panicked: {}", said.unwrap_or("it did not say why")))
+}
+
+/// What was polled of one partition.
+type Part = (Topic, Partition, Vec<Delivery>);
+
 /// Parts deliveries where the partition changes; each part keeps the order.
-fn by_partition(deliveries: Vec<Delivery>) -> Vec<(Topic, Partition, Vec<Delivery>)> {
-    let mut parts: Vec<(Topic, Partition, Vec<Delivery>)> = Vec::new();
+fn by_partition(deliveries: Vec<Delivery>) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
     for delivery in deliveries {
         match parts.last_mut() {
             Some((topic, partition, part)) if *topic == delivery.topic && *partition == delivery.partition => {
@@ -320,7 +407,12 @@ pub(crate) const POLL_WAIT: Duration = Duration::from_millis(100);
 const ASKING_REST: u32 = 50;
 
 /// Keeps the counters in line with the log, for ever.
-pub(crate) async fn refresh(log: Arc<dyn Log>, registry: Registry, progress: Progress, interval: Duration) {
+pub(crate) async fn refresh(
+    log: Arc<dyn Log>,
+    registry: Registry,
+    progress: Progress,
+    interval: Duration,
+) -> Infallible {
     let mut changes = registry.changes();
     let mut mark = Mark::default();
     loop {

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use domain::{DeadLetter, Partition, Payload, Position, PropertyId, SensorId, Timestamp, Topic, Value, write_number};
+use domain::{
+    DeadLetter, Deletion, Partition, Payload, Position, PropertyId, SensorId, Timestamp, Topic, Value, write_number,
+};
 use ports::{Document, Log, Undecodable};
 
 use crate::{
@@ -33,6 +35,12 @@ impl Record<'_> {
     /// The dead letter of a reading; `payload` as [`reading_json`] writes it.
     pub(crate) fn reading(&self, sensor_id: &SensorId, reason: String, payload: String) -> DeadLetter {
         DeadLetter { sensor_id: Some(sensor_id.clone()), ..self.letter(1, reason, Payload::Reading(payload)) }
+    }
+
+    /// The dead letter of a deletion.
+    pub(crate) fn deletion(&self, deletion: Deletion, reason: String) -> DeadLetter {
+        let sensor_id = Some(deletion.sensor_id.clone());
+        DeadLetter { sensor_id, ..self.letter(1, reason, Payload::Deletion(deletion)) }
     }
 
     /// The dead letter of records that make no sense.

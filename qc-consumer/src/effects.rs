@@ -69,13 +69,18 @@ impl Effects<'_> {
                         }
                     }
                 }
-                Step::Delete(deletion, position) => {
-                    if kind.is_plain() {
-                        self.delete(kind, &deletion, position).await?;
-                    } else {
-                        self.delete_and_judge(topic, kind, (&deletion, position)).await?;
+                Step::Delete(deletion, position, accepted_at) => {
+                    match self.delete_and_judge(topic, kind, (&deletion, position)).await {
+                        Err(Failure::Port(error)) if error.kind() == ErrorKind::Corrupt => {
+                            totals.dead_lettered += 1;
+                            let record = Record { topic, partition, position, accepted_at };
+                            dead_letters.push(record.deletion(deletion, error.to_string()));
+                        }
+                        deleted => {
+                            deleted?;
+                            totals.deletion += 1;
+                        }
                     }
-                    totals.deletion += 1;
                 }
                 Step::Rejudge(part) => {
                     reports.push(report(&part.replay, &self.rejudge(topic, kind, &part).await?));

@@ -12,6 +12,7 @@
 //! **Invariant:** write, then commit: never the other way round. Of each topic, appended = stored + duplicate + revised + dead-lettered
 //! + deletion + rejudgement + skipped + pending.
 
+mod aside;
 mod consumer;
 mod dead_letters;
 mod effects;
@@ -30,19 +31,24 @@ mod status;
 mod tails;
 mod windowed;
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use ports::{Clock, Log, PortError, Store};
 use registry::Registry;
-use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinSet},
+    time::sleep,
+};
 
 pub use consumer::GROUP;
+pub use metrics::Metrics;
 pub use retry::Backoff;
 pub use status::Status;
 
 use crate::{
     consumer::{POLL_WAIT, Worker},
-    metrics::{Metrics, Progress},
+    metrics::Progress,
     retry::{Failure, Retry, stopped},
 };
 
@@ -95,41 +101,39 @@ impl Default for Config {
 /// Why quality control ended before it was told to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The log or the store answered what no retry mends.
+    /// The log or the store answered what no retry mends, and nothing goes on without.
     #[error("quality control can't go on: {0}")]
     Port(#[from] PortError),
-    /// The metrics are registered already, or badly named.
-    #[error("the metrics of quality control can't be registered: {0}")]
-    Metrics(#[from] prometheus::Error),
+    /// One of its tasks ended early.
+    #[error("quality control can't go on: one of its tasks ended early")]
+    Task(#[from] JoinError),
 }
 
-/// Keeps the counters of promise 1 in line with the log, for ever: for a process that does not judge readings and is asked how far
-/// those who do are.
-///
-/// # Errors
-/// [`Error::Metrics`] where the metrics are registered already.
-pub async fn report_progress(
-    log: Arc<dyn Log>,
-    registry: Registry,
-    metrics: &prometheus::Registry,
-    interval: Duration,
-) -> Result<(), Error> {
-    let progress = Progress::register(metrics)?;
-    consumer::refresh(log, registry, progress, interval).await;
-    Ok(())
+/// The counters of promise 1 in a process that does not judge readings and is asked how far those who do are.
+#[derive(Clone)]
+pub struct ProgressReport(Progress);
+
+impl ProgressReport {
+    /// Makes the counters and registers them.
+    ///
+    /// # Errors
+    /// Where they are registered already.
+    pub fn register(metrics: &prometheus::Registry) -> prometheus::Result<Self> {
+        Progress::register(metrics).map(Self)
+    }
+
+    /// Keeps the counters in line with the log, for ever.
+    pub async fn run(self, log: Arc<dyn Log>, registry: Registry, interval: Duration) -> Infallible {
+        consumer::refresh(log, registry, self.0, interval).await
+    }
 }
 
-/// Judges readings until the stop signal: finishes the batch in hand, commits, returns.
+/// Judges readings until the stop signal: finishes the batch in hand, commits, returns. What can't be processed is put aside and tried again,
+/// while all else goes on.
 ///
 /// # Errors
-/// [`Error::Port`] where the log or the store is `Corrupt` or refuses for good; while they are merely away, it waits for them.
-pub async fn run(
-    ports: Ports,
-    config: Config,
-    metrics: &prometheus::Registry,
-    stop: watch::Receiver<bool>,
-) -> Result<(), Error> {
-    let metrics = Metrics::register(metrics)?;
+/// [`Error::Port`] where it can't begin; [`Error::Task`].
+pub async fn run(ports: Ports, config: Config, metrics: &Metrics, stop: watch::Receiver<bool>) -> Result<(), Error> {
     let ports = Arc::new(ports);
     // Both end with this function, because the set aborts its tasks when it is dropped.
     let mut companions = JoinSet::new();
@@ -137,9 +141,9 @@ pub async fn run(
     companions.spawn(consumer::refresh(log, registry, progress, config.refresh_interval));
     let (store, registry, clock) = (Arc::clone(&ports.store), ports.registry.clone(), Arc::clone(&ports.clock));
     companions.spawn(retention::run(store, registry, clock, config.retention_interval));
-    let retry = Retry { backoff: config.backoff, status: config.status.clone(), stop: stop.clone() };
+    let retry = Retry::new(config.backoff, config.status.clone(), stop.clone());
     let work = async {
-        match Worker::join(&ports, &config, &metrics, retry).await {
+        match Worker::join(&ports, &config, metrics, retry).await {
             Ok(worker) => worker.work().await,
             Err(Failure::Stopped) => Ok(()),
             Err(Failure::Port(error)) => Err(error),
@@ -149,15 +153,12 @@ pub async fn run(
         stopped(stop).await;
         sleep(config.stop_wait_max).await;
     };
-    let ended = tokio::select! {
-        ended = work => ended,
+    tokio::select! {
+        ended = work => Ok(ended?),
+        Some(ended) = companions.join_next() => match ended? {},
         () = out_of_time => {
             tracing::warn!("the batch in hand is left for the next start: the log or the store takes too long");
             Ok(())
         }
-    };
-    if let Err(error) = &ended {
-        config.status.set(Some(format!("quality control has stopped: {error}")));
     }
-    Ok(ended?)
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{Partition, Position, Timestamp, Topic};
+use domain::{Partition, Position, SensorTypeId, Timestamp, Topic};
 use ports::{Committed, Standing, Totals};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
@@ -31,6 +31,8 @@ pub const FRESHNESS: &str = "iot_hub_freshness_seconds";
 pub const DEAD_LETTERS: &str = "iot_hub_dead_letters_total";
 /// Readings in one write to the store.
 pub const BATCH: &str = "iot_hub_quality_batch_readings";
+/// Stretches of stored readings that could not be judged again because they can't be read, by sensor type.
+pub const UNJUDGED: &str = "iot_hub_quality_unjudged_total";
 /// How long one write to the store takes, in seconds.
 pub const WRITE: &str = "iot_hub_quality_write_duration_seconds";
 
@@ -38,13 +40,14 @@ pub const WRITE: &str = "iot_hub_quality_write_duration_seconds";
 const FRESHNESS_BUCKETS_S: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// The metrics of one consumer; clones share them.
+/// The metrics of quality control; clones share them.
 #[derive(Clone)]
-pub(crate) struct Metrics {
+pub struct Metrics {
     progress: Progress,
     freshness: HistogramVec,
     dead_letters: IntCounterVec,
     named: Named,
+    unjudged: IntCounterVec,
     batch: Histogram,
     write: Histogram,
     pub(crate) flags: FlagMetrics,
@@ -52,7 +55,10 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Makes the metrics and registers them.
-    pub(crate) fn register(registry: &prometheus::Registry) -> prometheus::Result<Self> {
+    ///
+    /// # Errors
+    /// Where they are registered already.
+    pub fn register(registry: &prometheus::Registry) -> prometheus::Result<Self> {
         let freshness = HistogramOpts::new(FRESHNESS, "Time from a reading's acceptance until queries see it");
         let batch = HistogramOpts::new(BATCH, "Readings in one write to the store")
             .buckets(prometheus::exponential_buckets(1.0, 4.0, 9)?);
@@ -65,12 +71,17 @@ impl Metrics {
             named,
             freshness: HistogramVec::new(freshness.buckets(FRESHNESS_BUCKETS_S.to_vec()), &["topic"])?,
             dead_letters: IntCounterVec::new(dead_letters, &["topic"])?,
+            unjudged: IntCounterVec::new(
+                Opts::new(UNJUDGED, "Stretches of readings that can't be judged again"),
+                &["sensor_type"],
+            )?,
             batch: Histogram::with_opts(batch)?,
             write: Histogram::with_opts(write)?,
             flags: FlagMetrics::register(registry)?,
         };
         registry.register(Box::new(metrics.freshness.clone()))?;
         registry.register(Box::new(metrics.dead_letters.clone()))?;
+        registry.register(Box::new(metrics.unjudged.clone()))?;
         registry.register(Box::new(metrics.batch.clone()))?;
         registry.register(Box::new(metrics.write.clone()))?;
         Ok(metrics)
@@ -95,6 +106,11 @@ impl Metrics {
         // A clock that was set back makes no negative times: `since` stops at zero.
         accepted.for_each(|accepted_at| freshness.observe(now.since(accepted_at).as_secs_f64()));
         freshness.flush();
+    }
+
+    /// Takes note of a stretch of readings that can't be read to be judged again.
+    pub(crate) fn unjudged(&self, sensor_type: &SensorTypeId) {
+        self.unjudged.with_label_values(&[sensor_type.as_str()]).inc();
     }
 
     /// Takes note of dead letters that are durable.

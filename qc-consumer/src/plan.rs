@@ -32,8 +32,8 @@ pub(crate) struct Plan {
 pub(crate) enum Step {
     /// Judged readings to be written.
     Write(Rows),
-    /// A deletion at its position.
-    Delete(Deletion, Position),
+    /// A deletion at its position, and when the log took it.
+    Delete(Deletion, Position, Timestamp),
     /// Readings to be judged again.
     Rejudge(Rejudgement),
 }
@@ -84,7 +84,8 @@ impl<F: Fn(&SensorId) -> Option<String>> Planner<'_, F> {
                 }
                 Content::Deletions(deletions) => {
                     let placed = deletions.into_iter().zip(0..).skip(done as usize);
-                    plan.steps.extend(placed.map(|(deletion, index)| Step::Delete(deletion, first.after(index))));
+                    let step = |(deletion, index)| Step::Delete(deletion, first.after(index), delivery.accepted_at);
+                    plan.steps.extend(placed.map(step));
                 }
                 Content::Rejudgements(rejudgements) => {
                     plan.steps.extend(rejudgements.into_iter().skip(done as usize).map(Step::Rejudge));
@@ -290,7 +291,7 @@ mod tests {
                 assert_eq!((rows.values.len(), rows.flags.len()), (rows.rows.len(), rows.rows.len()));
                 rows.rows.iter().fold("w".to_owned(), |text, row| format!("{text} {}", row.position))
             }
-            Step::Delete(_, position) => {
+            Step::Delete(_, position, _) => {
                 positions += 1;
                 format!("d {position}")
             }

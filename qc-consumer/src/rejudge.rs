@@ -31,14 +31,17 @@ impl Effects<'_> {
             // It remembers flags of the version before.
             self.tails.of(topic).take(&part.sensor_id);
         }
-        let mut changes = Changes::default();
+        let mut report = PartReport { format: PartReport::FORMAT, part: part.part, ..PartReport::default() };
         let to = part.to.saturating_sub(Duration::from_micros(1));
         let mut rest = (part.from < part.to).then_some(Span { from: part.from, to });
         while let Some(span) = rest {
-            let (slice, neighbours) = self.read(kind, &part.sensor_id, &[span]).await?;
+            let Some((slice, neighbours)) = self.read(kind, &part.sensor_id, &[span]).await? else {
+                report.unreadable_from = Some(span.from);
+                break;
+            };
             // Rows behind the part are in a slice for those before them.
             rest = slice.rest.filter(|rest| rest.from < part.to);
-            let rejudged = rejudge_slice(kind, (part, span.from), (slice, &neighbours), &mut changes);
+            let rejudged = rejudge_slice(kind, (part, span.from), (slice, &neighbours), &mut report.changes);
             if part.is_dry {
                 continue;
             }
@@ -47,7 +50,7 @@ impl Effects<'_> {
             }
             self.revise(kind, &rejudged.revisions).await?;
         }
-        Ok(PartReport { format: PartReport::FORMAT, part: part.part, changes })
+        Ok(report)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** nothing is taken out on the word of a clock that has just jumped ahead.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use domain::{SensorType, Timestamp};
 use ports::{Clock, PortError, Store};
@@ -38,7 +38,12 @@ impl Watchman {
 }
 
 /// Expires readings at the start and then every `interval`, for ever.
-pub(crate) async fn run(store: Arc<dyn Store>, registry: Registry, clock: Arc<dyn Clock>, interval: Duration) {
+pub(crate) async fn run(
+    store: Arc<dyn Store>,
+    registry: Registry,
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+) -> Infallible {
     let mut watchman = Watchman::new(clock.now());
     loop {
         let now = clock.now();

@@ -62,9 +62,9 @@ impl Tails {
         self.0.entry(topic.clone()).or_default()
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
+    /// Forgets everything of a type.
+    pub(crate) fn forget(&mut self, topic: &Topic) {
+        self.0.remove(topic);
     }
 }
 

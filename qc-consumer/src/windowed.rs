@@ -12,7 +12,7 @@ use checks::{Test, TestFlags};
 use domain::{Deletion, Judged, Position, SensorId, Timestamp, Topic};
 use futures_util::future::try_join_all;
 use judge::{Kind, Neighbours, Slice, Source, Span, joined};
-use ports::{Outcome, Revisions};
+use ports::{ErrorKind, Outcome, Revisions};
 
 use crate::{
     effects::Effects,
@@ -33,6 +33,9 @@ const READ_AHEAD: usize = 16;
 
 /// A slice with what the sensor's neighbours said near it.
 pub(crate) type Read = (Slice, Neighbours);
+
+/// What was read ahead, if it was: nothing where it can't be read.
+type Ahead = Option<Option<Read>>;
 
 /// Judgements that are not carried out yet: those of many sensors go together.
 #[derive(Default)]
@@ -74,13 +77,16 @@ impl Effects<'_> {
         Ok((judged, outcomes))
     }
 
-    /// Deletes readings, then judges again those around them.
+    /// Deletes readings, then judges again those around them where the type has tests that look there.
     pub(crate) async fn delete_and_judge(
         &mut self,
         topic: &Topic,
         kind: &Kind,
         (deletion, position): (&Deletion, Position),
     ) -> Result<(), Failure> {
+        if kind.is_plain() {
+            return self.delete(kind, deletion, position).await;
+        }
         self.tails.of(topic).take(&deletion.sensor_id);
         self.delete(kind, deletion, position).await?;
         let span = Span { from: deletion.from, to: deletion.to.saturating_sub(Duration::from_micros(1)) };
@@ -107,7 +113,7 @@ impl Effects<'_> {
     }
 
     /// The first slices of late sensors, all at once; none where sensors judge each other's rows again, because one would change another's.
-    async fn read_ahead(&self, kind: &Kind, late: &[(Vec<Span>, Late)]) -> Result<Vec<Option<Read>>, Failure> {
+    async fn read_ahead(&self, kind: &Kind, late: &[(Vec<Span>, Late)]) -> Result<Vec<Ahead>, Failure> {
         if kind.reach.neighbours.is_some() {
             return Ok(late.iter().map(|_| None).collect());
         }
@@ -115,15 +121,28 @@ impl Effects<'_> {
         Ok(try_join_all(reads).await?.into_iter().map(Some).collect())
     }
 
-    /// Reads the slice that covers the first of some spans.
-    pub(crate) async fn read(&self, kind: &Kind, sensor_id: &SensorId, spans: &[Span]) -> Result<Read, Failure> {
+    /// Reads the slice that covers the first of some spans; `None`, which is counted, where what is stored there can't be read.
+    pub(crate) async fn read(
+        &self,
+        kind: &Kind,
+        sensor_id: &SensorId,
+        spans: &[Span],
+    ) -> Result<Option<Read>, Failure> {
         let source = Source { store: &*self.ports.store, sensor_type: &kind.newest.id, sensor_id };
         let read = async || {
             let slice = source.slice(spans, kind.reach).await?;
             let neighbours = Neighbours::read(source, kind, &slice).await?;
             Ok((slice, neighbours))
         };
-        self.retry.until_done("reading from the store", read).await
+        match self.retry.until_done("reading from the store", read).await {
+            Err(Failure::Port(error)) if error.kind() == ErrorKind::Corrupt => {
+                let from = spans.first().map(|span| span.from.to_string());
+                tracing::error!(%sensor_id, from, %error, "readings can't be judged again; a replay does so once they can be read");
+                self.metrics.unjudged(&kind.newest.id);
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
     }
 
     /// Judges the rows whose windows some spans of a sensor touch, slice by slice, of which the first may have been read already; remembers its
@@ -133,7 +152,7 @@ impl Effects<'_> {
         topic: &Topic,
         kind: &Kind,
         sensor_id: &SensorId,
-        (spans, written, mut ahead): (&[Span], &HashMap<Timestamp, bool>, Option<Read>),
+        (spans, written, mut ahead): (&[Span], &HashMap<Timestamp, bool>, Ahead),
     ) -> Result<(), Failure> {
         let mut spans = spans.to_vec();
         while !spans.is_empty() {
@@ -141,9 +160,14 @@ impl Effects<'_> {
             if self.pending.sensors.contains(sensor_id) || self.pending.judgements.len() >= JUDGEMENTS_MAX {
                 self.carry_out_pending(kind).await?;
             }
-            let (slice, neighbours) = match ahead.take() {
+            let read = match ahead.take() {
                 Some(read) => read,
                 None => self.read(kind, sensor_id, &spans).await?,
+            };
+            let Some((slice, neighbours)) = read else {
+                self.tails.of(topic).take(sensor_id);
+                spans.remove(0);
+                continue;
             };
             spans.drain(..slice.covered);
             spans.splice(..0, slice.rest);

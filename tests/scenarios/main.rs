@@ -4,6 +4,7 @@ mod arrival;
 mod backup;
 mod command_line;
 mod corrupted_tail;
+mod damaged_block;
 mod dead_letters;
 mod deletion;
 mod demo;

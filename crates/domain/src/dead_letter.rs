@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Partition, Position, SensorId, Timestamp, Topic};
+use crate::{Deletion, Partition, Position, SensorId, Timestamp, Topic};
 
 /// One record (or a run of them) that could not be processed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,9 @@ pub enum Payload {
     /// The reading as flat JSON text, as it could be posted again.
     #[serde(rename = "payload")]
     Reading(String),
+    /// A deletion of readings.
+    #[serde(rename = "deletion")]
+    Deletion(Deletion),
     /// The first bytes of records that make no sense, in base64 (RFC 4648 section 4).
     #[serde(rename = "payload_base64")]
     Bytes(String),

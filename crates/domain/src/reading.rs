@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{PropertyId, SensorId, Timestamp, Value};
 
 /// Readings of one sensor type in the order they were sent, held by column.
@@ -104,7 +106,7 @@ impl Readings {
 }
 
 /// Takes a sensor's readings of a time range out of the store; a record in the log, so that a replay keeps them out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deletion {
     /// The sensor whose readings go.
     pub sensor_id: SensorId,

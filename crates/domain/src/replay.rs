@@ -34,6 +34,9 @@ pub struct PartReport {
     pub format: u32,
     /// Number of the part. After a crash a part may be told of twice: the first time counts.
     pub part: u64,
+    /// From which phenomenon time on the readings of the part can't be read and were not judged, where that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable_from: Option<Timestamp>,
     /// What was found.
     #[serde(flatten)]
     pub changes: Changes,

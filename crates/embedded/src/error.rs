@@ -1,19 +1,54 @@
 //! Failures of the disk and of the database as errors of the ports.
 
-use std::io;
+use std::{cell::RefCell, error::Error as _, io};
 
 use ports::{ErrorKind, PortError};
 
 use crate::codec::Malformed;
 
-/// Says what a failed database call means for the caller. After a failed write the database takes no more of them (`Corrupt`), because
-/// nobody knows what reached the disk: only opening the folder again tells.
+/// Says what a failed read of the database means for the caller: what it asked for can't be read (`Corrupt`), unless it is the process that
+/// lacks files or memory (`Unavailable`).
 pub fn from_database(doing: &str, error: fjall::Error) -> PortError {
-    let kind = match &error {
-        fjall::Error::Io(error) if is_disk_full(error) => ErrorKind::DiskFull,
+    let kind = match io_error(&error) {
+        Some(error) if is_disk_full(error) => ErrorKind::DiskFull,
+        Some(error) if lacks_resources(error) => ErrorKind::Unavailable,
+        _ if matches!(error, fjall::Error::Poisoned) => ErrorKind::Failed,
         _ => ErrorKind::Corrupt,
     };
     PortError::new(kind, format!("{doing} failed")).with_source(error)
+}
+
+/// Says what a failed write of the database means for the caller. After it the database takes no more of them (`Failed`), because nobody
+/// knows what reached the disk: only opening the folder again tells.
+pub fn from_write(doing: &str, error: fjall::Error) -> PortError {
+    let error = from_database(doing, error);
+    match error.kind() {
+        ErrorKind::DiskFull => error,
+        _ => error.into_kind(ErrorKind::Failed),
+    }
+}
+
+fn io_error(error: &fjall::Error) -> Option<&io::Error> {
+    match error {
+        fjall::Error::Io(error) => Some(error),
+        fjall::Error::Storage(error) => error.source()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// The key of an entry and its value, each as far as it can be read: where values are kept apart from their keys, the one may be without the other.
+pub fn entry(guard: fjall::Guard) -> fjall::Result<(fjall::UserKey, fjall::Result<fjall::UserValue>)> {
+    let key = RefCell::new(None);
+    let read = guard.into_inner_if(|its| {
+        key.replace(Some(its.clone()));
+        true
+    });
+    match (read, key.into_inner()) {
+        (Ok((key, Some(value))), _) => Ok((key, Ok(value))),
+        (Err(error), Some(key)) => Ok((key, Err(error))),
+        (Err(error), None) => Err(error),
+        (Ok((_, None)), _) => unreachable!("the value is always asked for"),
+    }
 }
 
 /// Says that something stored makes no sense.
@@ -24,6 +59,13 @@ pub fn from_malformed(what: &str, error: Malformed) -> PortError {
 /// A thread that should be there is gone.
 pub fn stopped() -> PortError {
     PortError::new(ErrorKind::Unavailable, "the data folder is being closed")
+}
+
+fn lacks_resources(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    errno.is_some_and(|errno| {
+        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::NOMEM].contains(&errno)
+    })
 }
 
 fn is_disk_full(error: &io::Error) -> bool {

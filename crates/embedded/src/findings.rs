@@ -21,7 +21,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     disk::{Disk, Need},
-    error::{blocking, from_database, stopped},
+    error::{blocking, from_database, from_write, stopped},
 };
 
 /// Where a run's start is, by its id.
@@ -89,7 +89,7 @@ impl EmbeddedFindings {
             let mut batch = inner.database.batch();
             let answer = work(&inner, &mut batch)?;
             if !batch.is_empty() {
-                let doing = |e| from_database("saving findings", e);
+                let doing = |e| from_write("saving findings", e);
                 batch.commit().map_err(doing)?;
                 inner.database.persist(PersistMode::SyncData).map_err(doing)?;
             }

@@ -16,7 +16,7 @@ use ports::{Clock, Findings, Log, PortError, Store};
 use crate::{
     backup::{self, BackupReport},
     disk::Disk,
-    error::from_database,
+    error::{from_database, from_write},
     findings::{self, EmbeddedFindings},
     log::{self, Bounds, EmbeddedLog},
     store::{self, EmbeddedStore},
@@ -180,7 +180,7 @@ impl Folder {
         self.findings.close();
         self.store.close();
         self.log.close();
-        self.database.persist(PersistMode::SyncAll).map_err(|e| from_database("the last sync", e))
+        self.database.persist(PersistMode::SyncAll).map_err(|e| from_write("the last sync", e))
     }
 }
 
@@ -325,15 +325,15 @@ pub(crate) fn open_database_with(path: &Path, cache_size: u64) -> Result<Databas
 
 /// Removes all keys with a prefix, in batches.
 pub(crate) fn remove_prefix(database: &Database, keyspace: &Keyspace, prefix: &[u8]) -> Result<(), PortError> {
-    let doing = |e| from_database("removing stored data", e);
+    const DOING: &str = "removing stored data";
     loop {
         let mut batch = database.batch();
         for item in keyspace.prefix(prefix).take(REMOVALS_AT_ONCE) {
-            batch.remove(keyspace, item.key().map_err(doing)?);
+            batch.remove(keyspace, item.key().map_err(|e| from_database(DOING, e))?);
         }
         if batch.is_empty() {
             return Ok(());
         }
-        batch.commit().map_err(doing)?;
+        batch.commit().map_err(|e| from_write(DOING, e))?;
     }
 }

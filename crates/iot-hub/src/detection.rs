@@ -3,12 +3,9 @@
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hasher},
-    sync::Arc,
 };
 
-use ad_jobs::{Status, schedule::Config};
-use futures_util::future::BoxFuture;
-use ingest_api::ReadinessCheck;
+use ad_jobs::schedule::Config;
 
 /// Into how many shares the datastreams of a type are divided where several processes may work on them: more of them have nothing to do.
 const SHARES: u32 = 4;
@@ -21,13 +18,4 @@ pub(crate) fn config(config: &Config, are_shared: bool) -> Config {
     // Keys that are new in every process.
     let chance = RandomState::new().build_hasher().finish();
     Config { owner: format!("ad-jobs-{}-{chance:016x}", std::process::id()), shares: SHARES, ..config.clone() }
-}
-
-/// Lets `/health/ready` say what keeps detection from going on.
-pub(crate) fn is_ready(status: Status) -> ReadinessCheck {
-    let check = move || -> BoxFuture<'static, Result<(), String>> {
-        let obstacle = status.obstacle();
-        Box::pin(std::future::ready(obstacle.map_or(Ok(()), Err)))
-    };
-    ReadinessCheck { name: "detection", check: Arc::new(check) }
 }

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** stopping goes along the walk of a reading: requests first, then quality control, then the backends, so that nothing
 //! is accepted behind the back of who would process it. Detection, which goes on where it was, stops with the requests.
+//!
+//! Whatever ends early is begun again (`supervise.rs`); the end of the REST service alone ends the process, which is of no use without it.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,7 +15,13 @@ use ports::{Clock, ErrorKind, Log, Mark, PortError, Standing, SystemClock};
 use registry::{Registry, RegistryError};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
-use crate::{address_file::AddressFile, config::Config, control::Control, detection, logging, signals};
+use crate::{
+    address_file::AddressFile,
+    config::Config,
+    control::Control,
+    detection, logging, signals,
+    supervise::{self, Health},
+};
 
 /// How long quality control may work on what is pending when the hub stops; the rest waits in the log for the next start.
 const PENDING_GRACE: Duration = Duration::from_secs(3);
@@ -66,7 +74,7 @@ impl Services {
 /// Runs services until a signal stops them.
 ///
 /// # Errors
-/// When the backends can't be used, the address can't be bound, or a service fails.
+/// When the backends can't be used, the address can't be bound, or the REST service fails.
 pub fn run(config: &Config, services: Services) -> anyhow::Result<()> {
     logging::start(&config.tracing);
     block_on(async {
@@ -115,6 +123,9 @@ pub async fn run_until(
     Ok(())
 }
 
+/// Begins a service, which runs until it is told to stop.
+type Begin = Box<dyn Fn() -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
+
 /// What the services of a process are started with.
 struct Hub<'a> {
     config: &'a Config,
@@ -127,15 +138,15 @@ struct Hub<'a> {
 struct Running {
     requests: JoinHandle<anyhow::Result<()>>,
     /// Quality control, or the count of how far it is elsewhere.
-    consumer: JoinHandle<anyhow::Result<()>>,
+    consumer: JoinHandle<()>,
     /// Detection, or nothing that ends with the stop.
-    detection: JoinHandle<anyhow::Result<()>>,
+    detection: JoinHandle<()>,
     control: Option<JoinHandle<()>>,
     stop_requests: watch::Sender<bool>,
     stop_consumer: watch::Sender<bool>,
-    /// Turns true when a service ends, for whatever reason.
+    /// Turns true when the REST service ends, for whatever reason.
     ended: watch::Receiver<bool>,
-    /// There while requests are taken.
+    /// Exists while requests are accepted.
     address_file: Option<AddressFile>,
 }
 
@@ -152,7 +163,7 @@ impl Hub<'_> {
         drop(running.address_file);
         running.stop_requests.send_replace(true);
         let requests = running.requests.await?;
-        let detection = running.detection.await?;
+        running.detection.await?;
         if let Some(control) = running.control {
             control.await?;
         }
@@ -160,10 +171,8 @@ impl Hub<'_> {
             process_pending(&self.backends.log()).await;
         }
         running.stop_consumer.send_replace(true);
-        let consumer = running.consumer.await?;
-        requests.context("the REST service failed")?;
-        consumer.context("quality control failed")?;
-        detection.context("detection failed")
+        running.consumer.await?;
+        requests.context("the REST service failed")
     }
 
     /// Opens the registry and gives it the built-in sensor types and those of the folder named in the configuration. Waits for a log
@@ -188,7 +197,8 @@ impl Hub<'_> {
         let (stop_consumer, consumer_stopped) = watch::channel(false);
         let (end, ended) = watch::channel(false);
 
-        let service = self.bind(registry.clone(), metrics.clone())?;
+        let (judging, detecting) = self.healths();
+        let service = self.bind(registry.clone(), metrics.clone(), [&judging, &detecting])?;
         let address = service.local_addr();
         let address_file = self.config.address_file.as_deref().map(|path| AddressFile::write(path, address));
         let address_file = address_file.transpose()?;
@@ -196,10 +206,11 @@ impl Hub<'_> {
             Some((path, folder)) => Some(Control::bind(&path)?.run(folder, path, requests_stopped.clone())),
             None => None,
         };
-        let detection = self.detection(registry.clone(), metrics.clone(), requests_stopped.clone());
-        let detection = until_ended(detection, end.clone());
-        let requests = until_ended(async move { Ok(service.run(requests_stopped).await?) }, end.clone());
-        let consumer = until_ended(self.consumer(registry, metrics, consumer_stopped), end);
+        let begin = self.detection(registry.clone(), &metrics, requests_stopped.clone())?;
+        let detection = supervise::run(detecting, requests_stopped.clone(), begin);
+        let begin = self.consumer(registry, &metrics, consumer_stopped.clone())?;
+        let consumer = supervise::run(judging, consumer_stopped, begin);
+        let requests = until_ended(async move { Ok(service.run(requests_stopped).await?) }, end);
         let running = Running {
             requests: tokio::spawn(requests),
             consumer: tokio::spawn(consumer),
@@ -213,16 +224,28 @@ impl Hub<'_> {
         Ok((running, address))
     }
 
-    fn bind(&self, registry: Registry, metrics: prometheus::Registry) -> anyhow::Result<ingest_api::Service> {
+    /// How quality control and detection are.
+    fn healths(&self) -> (Health, Health) {
+        let (judging, detecting) = (self.config.qc.status.clone(), self.config.detection.status.clone());
+        let judging = Health::new("quality-control", move || judging.obstacle());
+        (judging, Health::new("detection", move || detecting.obstacle()))
+    }
+
+    fn bind(
+        &self,
+        registry: Registry,
+        metrics: prometheus::Registry,
+        [judging, detecting]: [&Health; 2],
+    ) -> anyhow::Result<ingest_api::Service> {
         let (log, store, findings) = (self.backends.log(), self.backends.store(), self.backends.findings());
         let ports = ingest_api::Ports { log, store, findings, registry, clock: Arc::clone(&self.clock), metrics };
         let mut http = ingest_api::Config { surface: self.services.surface(), ..self.config.http.clone() };
         if self.services.judge() {
-            http.readiness.push(quality_control_is_ready(self.config.qc.status.clone()));
+            http.readiness.push(judging.readiness());
             http.readiness.push(unread_is_safe(self.backends.upkeep()));
         }
         if self.services.detect(self.config.detects) {
-            http.readiness.push(detection::is_ready(self.config.detection.status.clone()));
+            http.readiness.push(detecting.readiness());
         }
         Ok(ingest_api::Service::bind(ports, http)?)
     }
@@ -231,50 +254,66 @@ impl Hub<'_> {
     fn detection(
         &self,
         registry: Registry,
-        metrics: prometheus::Registry,
+        metrics: &prometheus::Registry,
         stop: watch::Receiver<bool>,
-    ) -> BoxFuture<'static, anyhow::Result<()>> {
+    ) -> anyhow::Result<Begin> {
         if !self.services.detect(true) {
-            return until_stopped(stop);
+            return Ok(Box::new(move || until_stopped(stop.clone())));
         }
         let (log, store, findings) = (self.backends.log(), self.backends.store(), self.backends.findings());
         let ports = ad_jobs::schedule::Ports { log, store, findings, registry, clock: Arc::clone(&self.clock) };
         let config = detection::config(&self.config.detection, self.backends.are_shared());
-        if !self.config.detects && self.services == Services::All {
-            return Box::pin(async move { Ok(ad_jobs::service::run_requested(ports, config, &metrics, stop).await?) });
-        }
-        Box::pin(async move { Ok(ad_jobs::service::run(ports, config, &metrics, stop).await?) })
+        let metrics = ad_jobs::metrics::Metrics::register(metrics)?;
+        let on_schedule = self.config.detects || self.services != Services::All;
+        Ok(Box::new(move || {
+            let (ports, config, metrics, stop) = (ports.clone(), config.clone(), metrics.clone(), stop.clone());
+            Box::pin(async move {
+                match on_schedule {
+                    true => Ok(ad_jobs::service::run(ports, config, metrics, stop).await?),
+                    false => Ok(ad_jobs::service::run_requested(ports, config, metrics, stop).await?),
+                }
+            })
+        }))
     }
 
     /// Quality control; where another process does that, what tells `/metrics` how far it is.
     fn consumer(
         &self,
         registry: Registry,
-        metrics: prometheus::Registry,
-        mut stop: watch::Receiver<bool>,
-    ) -> BoxFuture<'static, anyhow::Result<()>> {
+        metrics: &prometheus::Registry,
+        stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<Begin> {
         let (log, store, clock) = (self.backends.log(), self.backends.store(), Arc::clone(&self.clock));
         if self.services == Services::AdJobs {
-            return until_stopped(stop);
+            return Ok(Box::new(move || until_stopped(stop.clone())));
         }
         if !self.services.judge() {
-            return Box::pin(async move {
-                let report = qc_consumer::report_progress(log, registry, &metrics, PROGRESS_EVERY);
-                tokio::select! {
-                    ended = report => Ok(ended?),
-                    () = signals::stopped(&mut stop) => Ok(()),
-                }
-            });
+            let progress = qc_consumer::ProgressReport::register(metrics)?;
+            return Ok(Box::new(move || {
+                let (log, registry, mut stop) = (Arc::clone(&log), registry.clone(), stop.clone());
+                let progress = progress.clone();
+                Box::pin(async move {
+                    tokio::select! {
+                        never = progress.run(log, registry, PROGRESS_EVERY) => match never {},
+                        () = signals::stopped(&mut stop) => Ok(()),
+                    }
+                })
+            }));
         }
+        let metrics = qc_consumer::Metrics::register(metrics)?;
         let qc = qc_consumer::Config { stop_wait_max: COMMIT_GRACE, ..self.config.qc.clone() };
-        let upkeep = keep_up(self.backends.upkeep(), registry.clone());
         let ports = qc_consumer::Ports { log, store, registry, clock };
-        Box::pin(async move {
-            tokio::select! {
-                ended = qc_consumer::run(ports, qc, &metrics, stop) => Ok(ended?),
-                never = upkeep => match never {},
-            }
-        })
+        let upkeep = self.backends.upkeep();
+        Ok(Box::new(move || {
+            let (ports, qc, metrics, stop) = (ports.clone(), qc.clone(), metrics.clone(), stop.clone());
+            let upkeep = keep_up(upkeep.clone(), ports.registry.clone());
+            Box::pin(async move {
+                tokio::select! {
+                    ended = qc_consumer::run(ports, qc, &metrics, stop) => Ok(ended?),
+                    never = upkeep => match never {},
+                }
+            })
+        }))
     }
 }
 
@@ -315,15 +354,6 @@ async fn until_there<T, E: std::error::Error + Send + Sync + 'static>(
 /// Says whether the log is away, and may come back while nobody does anything.
 fn is_away(error: &RegistryError) -> bool {
     matches!(error, RegistryError::Port(error) if error.kind() == ErrorKind::Unavailable)
-}
-
-/// Lets `/health/ready` say what keeps quality control from going on.
-fn quality_control_is_ready(status: qc_consumer::Status) -> ReadinessCheck {
-    let check = move || -> BoxFuture<'static, Result<(), String>> {
-        let obstacle = status.obstacle();
-        Box::pin(std::future::ready(obstacle.map_or(Ok(()), Err)))
-    };
-    ReadinessCheck { name: "quality-control", check: Arc::new(check) }
 }
 
 /// Lets `/health/ready` say that unread records are about to be lost.

@@ -14,6 +14,7 @@ mod hub;
 mod logging;
 pub mod service;
 mod signals;
+mod supervise;
 
 use std::process::ExitCode;
 

@@ -17,8 +17,10 @@ pub enum ErrorKind {
     Rejected,
     /// Somebody else came first: look again, then decide.
     Conflict,
-    /// Stop: what is stored can't be trusted, or writes can no longer be made durable.
+    /// What was named can't be read as it is stored: put it aside and go on without it.
     Corrupt,
+    /// Nothing can be written any more until the process starts again; what is stored may still be read.
+    Failed,
 }
 
 /// A failure of a port: its kind, what was being done, and the cause.
@@ -33,6 +35,12 @@ impl PortError {
     /// An error without a cause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), source: None }
+    }
+
+    /// The same as another kind, where the caller knows better what it means.
+    #[must_use]
+    pub fn into_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
     }
 
     /// The same with its cause.

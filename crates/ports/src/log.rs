@@ -42,7 +42,7 @@ pub trait Log: Send + Sync {
     ///
     /// # Errors
     /// `NotFound` for an unknown topic; `Full`, `Unavailable`, `DiskFull`: nothing was appended, or (a crash in between)
-    /// nobody knows, so that the caller may try again because a reading has one effect; `Corrupt` when writes have failed for good.
+    /// nobody knows, so that the caller may try again because a reading has one effect; `Failed` when writes have failed for good.
     async fn append(&self, topic: &Topic, batch: Batch) -> Result<Appended, PortError>;
 
     /// Opens a reader of one partition, at `from` or, where that is gone, at the first record still there.
@@ -258,7 +258,7 @@ pub trait Consumer: Send {
     /// from another member, while this waits.
     ///
     /// # Errors
-    /// `Unavailable`, `Corrupt`.
+    /// `Unavailable`, `Corrupt`. Where one partition can't be read, the error names it and later polls answer with the others for a while.
     async fn poll(&mut self, records_max: usize, wait: Duration) -> Result<Vec<Delivery>, PortError>;
 
     /// What the group had committed when this member got the partition, or what this member committed since.
@@ -269,7 +269,7 @@ pub trait Consumer: Send {
     ///
     /// # Errors
     /// Of each: `Conflict` where the partition is another member's by now: what was done since the last commit is done again there;
-    /// `Unavailable`, `DiskFull`, `Corrupt`.
+    /// `Unavailable`, `DiskFull`, `Failed`.
     async fn commit_all(&mut self, commits: &[(Topic, Committed)]) -> Vec<Result<(), PortError>>;
 
     /// The same for one partition.
@@ -281,11 +281,12 @@ pub trait Consumer: Send {
         answers.into_iter().next().unwrap_or(Ok(()))
     }
 
-    /// Goes back to the committed positions, after a failure: what was polled since is delivered again.
+    /// Goes back to the committed position of one partition, after a failure: what was polled of it since is delivered again, after `pause`.
+    /// All other partitions go on. Nothing comes of it where the partition is not this member's.
     ///
     /// # Errors
     /// `Unavailable`.
-    async fn rewind(&mut self) -> Result<(), PortError>;
+    async fn hold_back(&mut self, topic: &Topic, partition: Partition, pause: Duration) -> Result<(), PortError>;
 }
 
 /// How far a group is on a partition and what became of the records before.

@@ -7,12 +7,16 @@ use actix_web::{
     web::{Data, Path},
 };
 use domain::{DeadLetter, Partition, Payload, Position, Topic};
-use ports::{Content, Document, ErrorKind, PortError, Reader};
+use ports::{Batch, Content, Document, ErrorKind, PortError, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{query, readings::with_target};
-use crate::{App, Code, Principal, Problem, accept::accept, input};
+use crate::{
+    App, Code, Principal, Problem,
+    accept::{Accepted, accept},
+    input,
+};
 
 /// The dead letters before a page that are looked at for repetitions. A dead letter is repeated only by a crash before the
 /// commit of its record, so that its repetition is never further than one poll of the consumer.
@@ -188,7 +192,7 @@ async fn find(app: &App, id: &str) -> Result<Item, Problem> {
     Err(not_found())
 }
 
-/// Sends the reading of a dead letter through the log once more.
+/// Sends the reading, or the deletion, of a dead letter through the log once more.
 ///
 /// For when the reason is gone: a sensor type was made, the store has room again. The dead letter stays.
 #[utoipa::path(
@@ -211,13 +215,23 @@ pub async fn replay(path: Path<String>, app: Data<App>, _principal: Principal) -
         Letter::Readable(letter) => letter,
         Letter::Unreadable { reason } => return Err(invalid(reason)),
     };
-    let Payload::Reading(text) = &letter.payload else {
-        return Err(invalid("the dead letter holds bytes that are no reading".to_owned()));
-    };
     let sensor_type = Topic::from_name(&letter.topic)
         .sensor_type()
         .and_then(|id| app.ports.registry.sensor_type(id.as_str()))
         .ok_or_else(|| invalid(format!("there is no sensor type for topic `{}`", letter.topic)))?;
+    let text = match letter.payload {
+        Payload::Reading(text) => text,
+        Payload::Deletion(deletion) => {
+            let _in_use = app.types_in_use.read().await;
+            app.ports.log.append(&Topic::readings(&sensor_type.id), Batch::Deletions(vec![deletion])).await?;
+            return Ok(HttpResponse::Accepted().json(Accepted {
+                accepted: 1,
+                rejected: Vec::new(),
+                rejected_count: None,
+            }));
+        }
+        Payload::Bytes(_) => return Err(invalid("the dead letter holds bytes that are no reading".to_owned())),
+    };
     let parsed = with_target(&app, &sensor_type, |target| input::json::parse(text.as_bytes(), target));
     let parsed = parsed.map_err(|fault| invalid(format!("the reading can't be read: {fault}")))?;
     Ok(HttpResponse::Accepted().json(accept(&app, &sensor_type, parsed).await?))

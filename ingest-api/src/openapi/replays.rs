@@ -68,6 +68,9 @@ pub struct Replay {
     pub parts: u64,
     /// How many of them are carried out.
     pub parts_done: u64,
+    /// How many of those were left out in part, because what is stored can't be read.
+    #[schema(nullable = false)]
+    pub parts_unreadable: Option<u64>,
     /// What they changed or, of a dry one, would change.
     pub changes: Changes,
 }

@@ -83,6 +83,9 @@ pub struct Replay {
     pub parts: u64,
     /// How many of them are carried out.
     pub parts_done: u64,
+    /// How many of those were left out in part, because what is stored can't be read; the log says which.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub parts_unreadable: u64,
     /// What they changed or, of a dry one, would change.
     pub changes: Changes,
 }
@@ -99,6 +102,7 @@ impl Replay {
             updated_at: now,
             parts: 0,
             parts_done: 0,
+            parts_unreadable: 0,
             changes: Changes::default(),
         }
     }
@@ -107,6 +111,12 @@ impl Replay {
         let is_silent = self.state == State::Running && now.since(self.updated_at) > SILENCE_MAX;
         Self { state: if is_silent { State::Interrupted } else { self.state }, ..self }
     }
+}
+
+// The signature that `skip_serializing_if` asks for.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A number that tells apart what processes do at the same time: the standard library seeds each of these anew.

@@ -150,6 +150,7 @@ impl Run {
         // A part that is told of again counts once.
         if let Some(report) = report.ok().filter(|report| self.on_their_way.remove(&report.part).is_some()) {
             self.replay.parts_done += 1;
+            self.replay.parts_unreadable += u64::from(report.unreadable_from.is_some());
             self.replay.changes.add(report.changes);
         }
     }

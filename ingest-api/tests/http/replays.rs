@@ -30,7 +30,7 @@ async fn parts(hub: &Hub, count: usize) -> Vec<Rejudgement> {
 
 async fn tell(hub: &Hub, part: &Rejudgement, readings_changed: u64) {
     let changes = Changes { readings: 10, readings_changed, ..Changes::default() };
-    let report = PartReport { format: PartReport::FORMAT, part: part.part, changes };
+    let report = PartReport { format: PartReport::FORMAT, part: part.part, changes, ..PartReport::default() };
     let body = serde_json::to_vec(&report).expect("JSON");
     let document = Document { key: part.replay.clone(), body: Some(body.into()) };
     let topic = Topic::replay_parts();

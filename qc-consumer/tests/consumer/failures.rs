@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use domain::Deletion;
+use domain::{Deletion, Payload};
 use ports::{Batch, ErrorKind, Totals, memory::LogSettings};
-use qc_consumer::Error;
 
-use crate::support::{Hub, Step, power, sensor_id, time, wait_for};
+use crate::support::{Broken, Hub, Step, number, power, readings, sensor_id, time, wait_for};
 
 const STEPS: [Step; 7] =
     [Step::Write, Step::Written, Step::Deleted, Step::DeadLetter, Step::DeadLettered, Step::Commit, Step::Committed];
@@ -17,6 +16,11 @@ async fn send_everything(hub: &Hub) {
     let deletion = Deletion { sensor_id: sensor_id("a"), from: time(1), to: time(2) };
     hub.append("power", Batch::Deletions(vec![deletion])).await;
     hub.append("power", power(1, &[("a", 3, 4.0), ("a", 3, 5.0)])).await;
+}
+
+/// A reading of the type `air`.
+fn air(second: i64) -> Batch {
+    Batch::Readings { type_version: 1, readings: readings("pm2_5", &[("b", second, number(3.0))]) }
 }
 
 const EVERYTHING: Totals =
@@ -91,16 +95,57 @@ async fn conflict_at_the_commit_goes_back_and_does_it_again() {
 }
 
 #[tokio::test]
-async fn corrupt_backend_ends_it_with_the_error() {
-    for step in STEPS {
+async fn what_fails_for_good_is_done_again_like_what_fails_for_a_while() {
+    for kind in [ErrorKind::Corrupt, ErrorKind::Failed, ErrorKind::NotFound, ErrorKind::Rejected] {
+        for step in STEPS.into_iter().filter(|step| (*step, kind) != (Step::Deleted, ErrorKind::Corrupt)) {
+            let mut hub = Hub::new(LogSettings::default()).await;
+            hub.faults.plan(step, 2, Some(kind));
+            let running = hub.start();
+            send_everything(&hub).await;
+            assert_eq!(hub.drained("power").await.sum(), EVERYTHING.sum(), "{kind:?} {step:?}");
+            check_everything(&hub, step).await;
+            running.stop().await.expect("stops");
+        }
+    }
+}
+
+#[tokio::test]
+async fn sensor_type_that_fails_holds_no_other_back() {
+    for broken in [Broken::Kind(ErrorKind::Corrupt), Broken::Kind(ErrorKind::Unavailable), Broken::Panic] {
         let mut hub = Hub::new(LogSettings::default()).await;
-        hub.faults.plan(step, 1, Some(ErrorKind::Corrupt));
+        hub.faults.break_type(Some(("power", broken)));
         let running = hub.start();
         send_everything(&hub).await;
-        let ended = running.ended().await;
-        assert!(matches!(ended, Err(Error::Port(error)) if error.kind() == ErrorKind::Corrupt), "{step:?}");
-        assert!(hub.status.obstacle().is_some_and(|obstacle| obstacle.contains("stopped")));
+        for round in 1..4 {
+            hub.append("air", air(round)).await;
+            hub.drained("air").await;
+        }
+        wait_for("the obstacle", async || hub.status.obstacle().is_some()).await;
+        let obstacle = hub.status.obstacle().expect("told");
+        assert!(obstacle.contains("`readings.power`, partition 0") && obstacle.contains("planned"), "{obstacle}");
+        assert_eq!(hub.rows("air").await.len(), 3, "{broken:?}");
+        hub.faults.break_type(None);
+        assert_eq!(hub.drained("power").await, EVERYTHING, "{broken:?}");
+        check_everything(&hub, Step::Write).await;
+        wait_for("the end of the obstacle", async || hub.status.obstacle().is_none()).await;
+        running.stop().await.expect("stops");
     }
+}
+
+#[tokio::test]
+async fn deletion_that_can_not_be_carried_out_is_a_dead_letter_that_can_be_replayed() {
+    let mut hub = Hub::new(LogSettings::default()).await;
+    hub.faults.plan(Step::Deleted, 1, Some(ErrorKind::Corrupt));
+    let running = hub.start();
+    hub.append("power", power(1, &[("a", 1, 1.0)])).await;
+    let deletion = Deletion { sensor_id: sensor_id("a"), from: time(1), to: time(2) };
+    hub.append("power", Batch::Deletions(vec![deletion.clone()])).await;
+    let totals = hub.drained("power").await;
+    assert_eq!((totals.stored, totals.deletion, totals.dead_lettered), (1, 0, 1));
+    let letters = hub.dead_letters().await;
+    assert_eq!(letters[0].payload, Payload::Deletion(deletion));
+    assert!(letters[0].reason.contains("planned fault"), "{}", letters[0].reason);
+    running.stop().await.expect("stops");
 }
 
 #[tokio::test]

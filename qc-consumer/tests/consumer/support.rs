@@ -20,7 +20,7 @@ use ports::{
     Totals,
     memory::{LogSettings, MemoryLog, MemoryStore},
 };
-use qc_consumer::{Backoff, Config, Error, GROUP, Ports, Status};
+use qc_consumer::{Backoff, Config, Error, GROUP, Metrics, Ports, Status};
 use registry::{Registry, Settings, built_in_types};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
@@ -56,16 +56,40 @@ pub struct Fault {
     pub then: Option<ErrorKind>,
 }
 
+/// What writes of one sensor type meet until it is mended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// An error.
+    Kind(ErrorKind),
+    /// A panic.
+    Panic,
+}
+
 /// Faults yet to happen; clones share them.
 #[derive(Clone, Default)]
 pub struct Faults {
     planned: Arc<Mutex<Vec<Fault>>>,
     hanging: Arc<AtomicUsize>,
+    broken: Arc<Mutex<Option<(&'static str, Broken)>>>,
 }
 
 impl Faults {
     pub fn plan(&self, step: Step, count: usize, then: Option<ErrorKind>) {
         self.planned.lock().expect("not poisoned").push(Fault { step, count, then });
+    }
+
+    /// Breaks one sensor type, or mends all.
+    pub fn break_type(&self, broken: Option<(&'static str, Broken)>) {
+        *self.broken.lock().expect("not poisoned") = broken;
+    }
+
+    fn of_type(&self, id: &SensorTypeId) -> Result<(), PortError> {
+        let broken = *self.broken.lock().expect("not poisoned");
+        match broken.filter(|(broken, _)| *broken == id.as_str()) {
+            None => Ok(()),
+            Some((_, Broken::Kind(kind))) => Err(PortError::new(kind, "planned for the type")),
+            Some((_, Broken::Panic)) => panic!("planned for the type"),
+        }
     }
 
     /// How many calls hang.
@@ -158,8 +182,8 @@ impl Consumer for FaultyConsumer {
         }
         answers
     }
-    async fn rewind(&mut self) -> Result<(), PortError> {
-        self.0.rewind().await
+    async fn hold_back(&mut self, topic: &Topic, partition: Partition, pause: Duration) -> Result<(), PortError> {
+        self.0.hold_back(topic, partition, pause).await
     }
 }
 
@@ -173,6 +197,7 @@ impl Store for FaultyStore {
     }
     async fn write(&self, id: &SensorTypeId, judged: &Judged, judge: &dyn Judge) -> Result<Vec<Outcome>, PortError> {
         self.1.at(Step::Write).await?;
+        self.1.of_type(id)?;
         let (accepted, rejected) = part_by_luck(judged);
         let mut stored = self.0.write(id, &accepted, judge).await?.into_iter();
         let unlucky = || Outcome::Rejected("13 is unlucky".to_owned());
@@ -277,7 +302,7 @@ impl Hub {
             ..Config::default()
         };
         let (stop, stopped) = watch::channel(false);
-        let metrics = self.metrics.clone();
+        let metrics = Metrics::register(&self.metrics).expect("none is registered yet");
         let task = tokio::spawn(async move { qc_consumer::run(ports, config, &metrics, stopped).await });
         Running { stop, task }
     }
@@ -354,11 +379,6 @@ impl Running {
     pub async fn stop(self) -> Result<(), Error> {
         self.stop.send_replace(true);
         timeout(Duration::from_secs(10), self.task).await.expect("stops in time").expect("does not panic")
-    }
-
-    /// Waits until it ends by itself.
-    pub async fn ended(self) -> Result<(), Error> {
-        timeout(Duration::from_secs(10), self.task).await.expect("ends in time").expect("does not panic")
     }
 
     /// Kills it wherever it is.

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use domain::{Partition, Position, Topic};
@@ -46,6 +47,10 @@ pub(super) struct Held {
     pub next: u64,
     /// Whether its turn is to come.
     pub has_turn: bool,
+    /// Whether nothing of it is delivered for a while.
+    pub is_held_back: bool,
+    /// Whether the client is still to be told to go back to what is committed.
+    pub goes_back: bool,
     queue: PartitionQueue<Changes>,
     /// What came before it had a queue of its own.
     early: VecDeque<OwnedMessage>,
@@ -67,8 +72,18 @@ impl Held {
         ready.tell(place.clone());
         let decoder = Decoder::new(place.0.clone(), place.1, live.kind);
         let (generation, next) = (live.generation, committed.position.0);
-        let (has_turn, early) = (false, VecDeque::new());
-        Some(Self { generation, assignment, committed, next, has_turn, queue, early, decoder })
+        Some(Self {
+            generation,
+            assignment,
+            committed,
+            next,
+            has_turn: false,
+            is_held_back: false,
+            goes_back: false,
+            queue,
+            early: VecDeque::new(),
+            decoder,
+        })
     }
 
     /// Takes a record that came by the common queue.
@@ -76,20 +91,26 @@ impl Held {
         self.early.push_back(message);
     }
 
-    /// Goes back to what is committed; the client is told by the caller.
-    pub fn go_back(&mut self) {
+    /// Goes back to a committed position, now that the client has done so.
+    pub fn go_back(&mut self, committed: Position) {
         self.early.clear();
-        self.next = self.committed.position.0;
+        (self.next, self.goes_back) = (committed.0, false);
     }
 
-    /// What is there, up to about `records_max` records; fewer only where there are no more.
+    /// What is there, up to about `records_max` records; fewer only where there are no more, or nothing while it is held back.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Corrupt`: what was taken out of the queue is to be fetched again.
     pub fn take(&mut self, records_max: usize) -> Result<Vec<Delivery>, PortError> {
         let mut deliveries = Vec::new();
+        if self.goes_back || self.is_held_back {
+            return Ok(deliveries);
+        }
         let mut taken = 0;
         while taken < records_max {
             let message = match self.early.pop_front() {
                 Some(message) => message,
-                None => match self.queue.poll(std::time::Duration::ZERO) {
+                None => match self.queue.poll(Duration::ZERO) {
                     None => break,
                     Some(Ok(message)) => {
                         check(message.offset(), self.next)?;

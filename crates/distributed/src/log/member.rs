@@ -4,7 +4,7 @@
 //! it from any member of the group.
 
 use std::{
-    collections::{BTreeMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -34,6 +34,10 @@ use super::{
 
 /// How long is waited between two tries to commit while the group shares out its partitions.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long a partition that can't be read is left alone.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
+/// The most partitions in one poll: what is done with them is done before the next.
+const PARTITIONS_MAX: usize = 256;
 
 pub(super) struct Member {
     shared: Arc<Shared>,
@@ -53,6 +57,10 @@ pub(super) struct Member {
     held: BTreeMap<Place, Held>,
     /// The partitions that may have records, each once.
     turns: VecDeque<Place>,
+    /// The partitions that are held back, and until when.
+    resting: Vec<(Instant, Place)>,
+    /// The partitions of which the client is still to go back.
+    back: BTreeSet<Place>,
 }
 
 impl Member {
@@ -76,6 +84,8 @@ impl Member {
             assignments: 0,
             held: BTreeMap::new(),
             turns: VecDeque::new(),
+            resting: Vec::new(),
+            back: BTreeSet::new(),
         })
     }
 
@@ -219,7 +229,8 @@ impl Member {
 
     /// Waits until there may be something to do, at most until `deadline`; says whether there is time left.
     async fn wait(&mut self, deadline: Instant) -> bool {
-        let until = deadline.min(Instant::now() + WAIT_MAX);
+        let rested = self.resting.iter().map(|(until, _)| *until).min();
+        let until = deadline.min(Instant::now() + WAIT_MAX).min(rested.unwrap_or(deadline));
         let woken = async {
             tokio::select! {
                 () = self.ready.wake.notified() => {}
@@ -234,17 +245,24 @@ impl Member {
         for place in self.ready.take() {
             self.give_turn(place);
         }
-        let (mut deliveries, mut left) = (Vec::new(), records_max.max(1));
+        let (mut deliveries, mut left, mut partitions) = (Vec::new(), records_max.max(1), 0);
         while left > 0
+            && partitions < PARTITIONS_MAX
             && let Some(place) = self.turns.pop_front()
         {
             let Some(held) = self.held.get_mut(&place) else { continue };
             held.has_turn = false;
             let taken = match held.take(left) {
-                Err(error) if deliveries.is_empty() => return Err(error),
-                Err(_) => {
-                    self.turns.push_front(place);
-                    break;
+                Err(error) => {
+                    // What was taken out of its queue is fetched again; the error comes again where it lasts.
+                    self.rest(&place, UNREADABLE_PAUSE);
+                    match deliveries.is_empty() {
+                        true => return Err(error),
+                        false => {
+                            tracing::warn!(topic = %place.0, partition = %place.1, %error, "a partition can't be read now");
+                            continue;
+                        }
+                    }
                 }
                 Ok(taken) => taken,
             };
@@ -253,9 +271,65 @@ impl Member {
                 self.give_turn(place);
             }
             left = left.saturating_sub(records);
+            partitions += usize::from(records > 0);
             deliveries.extend(taken);
         }
         Ok(deliveries)
+    }
+
+    /// Delivers nothing of a partition for a while, and then again what was not committed.
+    fn rest(&mut self, place: &Place, pause: Duration) {
+        let Some(held) = self.held.get_mut(place) else { return };
+        held.is_held_back = true;
+        held.goes_back = held.next != held.committed.position.0;
+        if held.goes_back {
+            self.back.insert(place.clone());
+        }
+        self.resting.retain(|(_, other)| other != place);
+        self.resting.push((Instant::now() + pause, place.clone()));
+    }
+
+    /// Gives the partitions a turn again that have been held back long enough.
+    fn end_rests(&mut self) {
+        let now = Instant::now();
+        for (_, place) in self.resting.extract_if(.., |(until, _)| *until <= now).collect::<Vec<_>>() {
+            if let Some(held) = self.held.get_mut(&place) {
+                held.is_held_back = false;
+            }
+            self.give_turn(place);
+        }
+    }
+
+    /// Has the client go back where partitions are to; one that can't be told now is told at the next poll.
+    async fn go_back(&mut self) {
+        for (topic, partition) in std::mem::take(&mut self.back) {
+            let place = (topic, partition);
+            let Some(committed) = self.held.get(&place).filter(|held| held.goes_back).map(|held| held.committed) else {
+                continue;
+            };
+            let (name, offset) = (self.shared.name(&place.0), Offset::Offset(committed.position.0 as i64));
+            let (client, timeout) = (Arc::clone(self.client()), self.shared.settings.request_timeout);
+            let sought = blocking("going back", move || {
+                let mut list = TopicPartitionList::new();
+                list.add_partition_offset(&name, partition.0 as i32, offset)?;
+                let sought = client.seek_partitions(list, timeout)?;
+                sought.elements().iter().try_for_each(|element| element.error())?;
+                Ok::<_, KafkaError>(())
+            });
+            match sought.await {
+                Ok(()) => {
+                    if let Some(held) = self.held.get_mut(&place) {
+                        held.go_back(committed.position);
+                    }
+                    self.give_turn(place);
+                }
+                Err(error) => {
+                    let (topic, partition) = &place;
+                    tracing::warn!(%topic, %partition, %error, "going back to what is committed does not work");
+                    self.back.insert(place);
+                }
+            }
+        }
     }
 
     fn give_turn(&mut self, place: Place) {
@@ -338,6 +412,8 @@ impl Consumer for Member {
                 self.follow_catalogue()?;
             }
             self.serve().await?;
+            self.go_back().await;
+            self.end_rests();
             let deliveries = self.take_turns(records_max)?;
             if !deliveries.is_empty() || !self.wait(deadline).await {
                 return Ok(deliveries);
@@ -390,31 +466,10 @@ impl Consumer for Member {
         }
     }
 
-    async fn rewind(&mut self) -> Result<(), PortError> {
+    async fn hold_back(&mut self, topic: &Topic, partition: Partition, pause: Duration) -> Result<(), PortError> {
         self.serve().await?;
-        let mut list = TopicPartitionList::new();
-        for ((topic, partition), held) in &self.held {
-            if held.next == held.committed.position.0 {
-                continue;
-            }
-            let from = Offset::Offset(held.committed.position.0 as i64);
-            let added = list.add_partition_offset(&self.shared.name(topic), partition.0 as i32, from);
-            added.map_err(|error| from_kafka("going back", error))?;
-        }
-        if list.count() == 0 {
-            return Ok(());
-        }
-        let (client, timeout) = (Arc::clone(self.client()), self.shared.settings.request_timeout);
-        let sought = blocking("going back", move || {
-            let sought = client.seek_partitions(list, timeout)?;
-            sought.elements().iter().try_for_each(|element| element.error())?;
-            Ok::<_, KafkaError>(())
-        });
-        sought.await?;
-        self.held.values_mut().for_each(Held::go_back);
-        for place in self.held.keys().cloned().collect::<Vec<_>>() {
-            self.give_turn(place);
-        }
+        self.rest(&(topic.clone(), partition), pause);
+        self.go_back().await;
         Ok(())
     }
 }

@@ -135,6 +135,15 @@ impl<'a> Batch<'a> {
         Some(Pending { seen, folded: Some(Box::new(folded)), ..item })
     }
 
+    /// None of the identity's rows can be stored.
+    pub(crate) fn reject(&mut self, item: &Pending, reason: &str) {
+        let mut row = item.head;
+        while row != NONE {
+            self.outcomes[row as usize] = Outcome::Rejected(reason.to_owned());
+            row = self.next[row as usize];
+        }
+    }
+
     /// The identity can't be stored as its rows would have it: the one row there is is rejected, of several each is to be tried alone.
     pub(crate) fn refuse(&mut self, item: &Pending, reason: &str) -> Vec<u32> {
         let mut rows = Vec::new();

@@ -49,6 +49,11 @@ impl From<&str> for Malformed {
 }
 
 impl Malformed {
+    /// The document of an id is none that the hub wrote.
+    pub(crate) fn named(&self, id: &str, doing: &str) -> PortError {
+        PortError::new(ErrorKind::Corrupt, format!("{doing}: document `{id}` of Elasticsearch is no row: {}", self.0))
+    }
+
     /// What is stored was changed by somebody else: nothing can be said about it.
     pub(crate) fn while_doing(&self, doing: &str) -> PortError {
         PortError::new(ErrorKind::Corrupt, format!("{doing}: a document of Elasticsearch that is no row: {}", self.0))

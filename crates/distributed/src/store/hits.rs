@@ -15,8 +15,10 @@ pub(crate) struct Hit {
     pub(crate) index: String,
     pub(crate) id: String,
     pub(crate) seen: Seen,
-    /// `None` where the document was not found or not asked for.
+    /// `None` where the document was not found, not asked for, or is no row.
     pub(crate) document: Option<Document>,
+    /// Why the document is no row, where it is none.
+    pub(crate) malformed: Option<Malformed>,
     /// The type of the error that the document could not be got for.
     pub(crate) trouble: Option<String>,
 }
@@ -39,28 +41,29 @@ pub(crate) struct Hits {
 }
 
 /// Reads the answer of a search.
+///
+/// # Errors
+/// `Corrupt` where a document is no row, which is named.
 pub(crate) fn read_search(body: &[u8], documents: &Documents, wanted: Wanted) -> Result<Hits, PortError> {
-    let mut reader = Reader { jiter: Jiter::new(body), documents, wanted, previous: None };
-    reader.search().map_err(|error| error.while_doing("searching"))
+    const DOING: &str = "searching";
+    Reader::new(body, documents, wanted).search().map_err(|error| {
+        let hits =
+            Reader::new(body, documents, Wanted::Names).patient().search().map_or_else(|_| Vec::new(), |all| all.hits);
+        hits.iter()
+            .find_map(|hit| hit.malformed.as_ref().map(|why| why.named(&hit.id, DOING)))
+            .unwrap_or_else(|| error.while_doing(DOING))
+    })
 }
 
 /// Reads the answer of a request for many ids; in the order asked for.
+///
+/// # Errors
+/// `Corrupt` where the answer can't be read; a document that is no row is told with its hit.
 pub(crate) fn read_many(body: &[u8], documents: &Documents) -> Result<Vec<Hit>, PortError> {
-    let mut reader = Reader { jiter: Jiter::new(body), documents, wanted: Wanted::Names, previous: None };
-    let mut read = || -> Result<Vec<Hit>, Malformed> {
-        let mut hits = Vec::new();
-        let mut key = reader.jiter.next_object()?.map(|key| key == "docs");
-        while let Some(is_docs) = key {
-            if is_docs {
-                hits = reader.hits()?
-            } else {
-                reader.jiter.next_skip()?
-            }
-            key = reader.jiter.next_key()?.map(|key| key == "docs");
-        }
-        Ok(hits)
-    };
-    read().map_err(|error| error.while_doing("getting documents"))
+    let read = Reader::new(body, documents, Wanted::Names).many();
+    // Rare, and so read again rather than read with care each time.
+    let read = read.or_else(|_| Reader::new(body, documents, Wanted::Names).patient().many());
+    read.map_err(|error| error.while_doing("getting documents"))
 }
 
 enum Key {
@@ -109,9 +112,36 @@ struct Reader<'a> {
     documents: &'a Documents,
     wanted: Wanted,
     previous: Option<SensorId>,
+    body: &'a [u8],
+    /// Whether to go on behind a document that is no row.
+    is_patient: bool,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(body: &'a [u8], documents: &'a Documents, wanted: Wanted) -> Self {
+        Self { jiter: Jiter::new(body), documents, wanted, previous: None, body, is_patient: false }
+    }
+
+    /// The same, but goes on behind a document that is no row.
+    fn patient(self) -> Self {
+        Self { is_patient: true, ..self }
+    }
+
+    /// The documents of an answer to a request for many.
+    fn many(&mut self) -> Result<Vec<Hit>, Malformed> {
+        let mut hits = Vec::new();
+        let mut key = self.jiter.next_object()?.map(|key| key == "docs");
+        while let Some(is_docs) = key {
+            if is_docs {
+                hits = self.hits()?
+            } else {
+                self.jiter.next_skip()?
+            }
+            key = self.jiter.next_key()?.map(|key| key == "docs");
+        }
+        Ok(hits)
+    }
+
     fn search(&mut self) -> Result<Hits, Malformed> {
         let mut answer = Hits::default();
         let mut key = self.jiter.next_object()?.map(Key::of);
@@ -159,17 +189,29 @@ impl Reader<'_> {
                 HitKey::Id => self.jiter.next_str()?.clone_into(&mut hit.id),
                 HitKey::SeqNo => hit.seen.seq_no = integer(&mut self.jiter)?,
                 HitKey::PrimaryTerm => hit.seen.primary_term = integer(&mut self.jiter)?,
-                HitKey::Source => {
-                    let document = self.documents.read(&mut self.jiter, self.previous.as_ref())?;
-                    self.previous = Some(document.sensor_id.clone());
-                    hit.document = Some(document);
-                }
+                HitKey::Source => self.source(&mut hit)?,
                 HitKey::Error => hit.trouble = Some(self.error_type()?),
                 HitKey::Other => self.jiter.next_skip()?,
             }
             key = self.jiter.next_key()?.map(|key| HitKey::of(key, self.wanted));
         }
         Ok(hit)
+    }
+
+    fn source(&mut self, hit: &mut Hit) -> Result<(), Malformed> {
+        if !self.is_patient {
+            let document = self.documents.read(&mut self.jiter, self.previous.as_ref())?;
+            self.previous = Some(document.sensor_id.clone());
+            hit.document = Some(document);
+            return Ok(());
+        }
+        let start = self.jiter.current_index();
+        self.jiter.next_skip()?;
+        match self.documents.read(&mut Jiter::new(&self.body[start..self.jiter.current_index()]), None) {
+            Ok(document) => hit.document = Some(document),
+            Err(malformed) => hit.malformed = Some(malformed),
+        }
+        Ok(())
     }
 
     /// The `type` of an error.

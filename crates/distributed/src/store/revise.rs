@@ -77,6 +77,11 @@ impl Reviser<'_> {
         let mut bulk = Bulk::new(&known.index_of(revisions.times[part[0]]), self.settings.bulk_size_max);
         let mut items = Vec::new();
         for (index, hit) in part.iter().zip(found) {
+            if let Some(malformed) = &hit.malformed {
+                let error = malformed.named(&hit.id, DOING);
+                tracing::error!(%error, "the flags of a reading can't be revised");
+                continue;
+            }
             match (hit.document, hit.trouble) {
                 (Some(mut document), _) => {
                     let Some((row, flags)) = revisions.changes(*index, document.as_ref()) else { continue };

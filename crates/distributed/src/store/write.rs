@@ -181,6 +181,10 @@ impl Writer {
                 ));
             }
             for (item, hit) in items.into_iter().zip(found) {
+                if let Some(malformed) = hit.malformed {
+                    batch.reject(&item, &malformed.named(&hit.id, DOING).to_string());
+                    continue;
+                }
                 let there = hit.document.map(|document| (document, hit.seen));
                 again.extend(batch.renew(item, there));
             }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use distributed::store::{ElasticStore, Settings};
-use domain::{Flag, Label, Timestamp, Value};
+use domain::{Deletion, Flag, Label, Position, Timestamp, Value};
 use elasticsearch::http::Method;
-use ports::{ErrorKind, Outcome, ReadingQuery, Revisions, Store};
+use ports::{ErrorKind, Outcome, PortError, ReadingQuery, Revisions, Store};
 
 use crate::place::{
     self, Place,
@@ -195,4 +195,48 @@ async fn full_disk_of_the_servers_is_a_full_disk() {
     assert_eq!(place.ask(Method::Put, &path, Some(free)).await.0, 200);
     assert_eq!(rows::write(&store, 1, &batch(1, 1, &values)).await, [Outcome::Stored]);
     store.ready().await.expect("ready again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn document_that_is_no_row_concerns_its_own_readings_alone_and_can_be_deleted() {
+    let place = Place::new();
+    let store = ElasticStore::new(place.settings()).expect("settings that make sense");
+    store.prepare(&emb(1, 1)).await.expect("a type");
+    let (first, other) = ([number(1.0)], [number(2.0)]);
+    rows::write(&store, 0, &batch(0, 9, &first)).await;
+    let index = place.indices().await.pop().expect("an index");
+    let id = format!("{}@s1", second(1));
+    let micros = second(1).as_micros();
+    let body = format!(r#"{{"sensor_id":"s1","phenomenon_time":{micros},"@position":1}}"#);
+    let (status, answer) = place.ask(Method::Put, &format!("/{index}/_doc/{id}?refresh=true"), Some(&body)).await;
+    assert_eq!(status, 200, "{answer}");
+
+    let outcomes = rows::write(&store, 9, &batch(0, 12, &other)).await;
+    for (row, outcome) in outcomes.iter().enumerate() {
+        match (row, outcome) {
+            (1, Outcome::Rejected(reason)) => assert!(reason.contains(&id) && reason.contains("no row"), "{reason}"),
+            (0 | 2..9, Outcome::Revised) | (9.., Outcome::Stored) => {}
+            _ => panic!("row {row}: {outcome:?}"),
+        }
+    }
+    let mut revisions = Revisions { width: 1, ..Revisions::default() };
+    for (sensor_id, time, _) in batch(0, 12, &other) {
+        revisions.push((rows::sensor(sensor_id), time), (1, Label::Normal), &[Flag::Suspect]);
+    }
+    let sensor_type = emb(1, 1).id;
+    assert_eq!(store.revise(&sensor_type, &revisions).await.expect("the others are revised"), 11);
+
+    let scanned = async || {
+        let mut scan = store.scan(&sensor_type, &ReadingQuery::default()).await?;
+        let mut count = 0;
+        while let Some(part) = scan.next(1_000).await? {
+            count += part.rows.len();
+        }
+        Ok::<_, PortError>(count)
+    };
+    let error = scanned().await.expect_err("a document is no row");
+    assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains(&id), "{error}");
+    let deletion = Deletion { sensor_id: rows::sensor("s1"), from: second(1), to: second(2) };
+    assert_eq!(store.delete(&sensor_type, &deletion, Position(100)).await.expect("deleted"), 1);
+    assert_eq!(scanned().await.expect("what is left can be read"), 11);
 }

@@ -18,7 +18,10 @@ use super::{
     keys::{encode_extent, extent_key, garbage_key, parse_record_key, record_key},
     topics::{TopicState, load_garbage},
 };
-use crate::{error::from_database, records_codec::accepted_at};
+use crate::{
+    error::{from_database, from_write},
+    records_codec::accepted_at,
+};
 
 /// How long a slice takes, about.
 const SLICE: Duration = Duration::from_millis(2);
@@ -175,7 +178,7 @@ impl Removed {
         let Some(keyspace) = [&keyspaces.records, &keyspaces.document_keys, &keyspaces.groups].get(self.stage).copied()
         else {
             let done = keyspaces.topics.remove(garbage_key(self.number));
-            return done.map(|()| true).map_err(|e| from_database("removing a topic", e));
+            return done.map(|()| true).map_err(|e| from_write("removing a topic", e));
         };
         if !self.take_some(shared, keyspace)? {
             (self.stage, self.behind) = (self.stage + 1, None);
@@ -201,7 +204,7 @@ impl Removed {
                 break;
             }
         }
-        batch.commit().map_err(doing)?;
+        batch.commit().map_err(|e| from_write("removing a topic", e))?;
         Ok(self.behind.is_some())
     }
 }
@@ -247,7 +250,7 @@ fn sweep(shared: &Shared, topic: &Arc<TopicState>, now: Timestamp) -> Result<Lef
     }
     if !batch.is_empty() {
         batch.insert(&keyspaces.topics, extent_key(topic.number), encode_extent(extent));
-        batch.commit().map_err(|e| from_database("removing old records", e))?;
+        batch.commit().map_err(|e| from_write("removing old records", e))?;
         shared.topics.set_extent(topic, extent);
         shared.changes.touch(topic);
     }

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     disk::Need,
-    error::{from_database, from_malformed},
+    error::{from_database, from_malformed, from_write},
     records_codec::{encode_segment, push_segment, start_entry},
 };
 
@@ -187,7 +187,7 @@ impl Committer {
         batch.insert(&keyspaces.topics, name_key(&name), encode_topic(number, Some(kind)));
         batch.insert(&keyspaces.topics, number_key, encode_topic(number, None));
         batch.insert(&keyspaces.topics, extent_key(number), encode_extent(extent));
-        batch.commit().map_err(|e| from_database(doing, e))?;
+        batch.commit().map_err(|e| from_write(doing, e))?;
         let state = Arc::new(TopicState::new(name, number, kind, extent));
         self.shared.topics.insert(Arc::clone(&state));
         self.shared.changes.touch(&state);
@@ -202,7 +202,7 @@ impl Committer {
         let mut batch = self.shared.database.batch().durability(Some(PersistMode::SyncData));
         batch.insert(&keyspaces.topics, name_key(name), encode_topic(state.number, None));
         batch.insert(&keyspaces.topics, garbage_key(state.number), []);
-        batch.commit().map_err(|e| from_database(doing, e))?;
+        batch.commit().map_err(|e| from_write(doing, e))?;
         self.shared.topics.remove(&state);
         self.shared.changes.forget(&state);
         state.groups.tell_owners(&state);
@@ -315,7 +315,7 @@ impl<'a> Group<'a> {
         for (number, pending) in &self.topics {
             self.batch.insert(&self.shared.keyspaces.topics, extent_key(*number), encode_extent(pending.extent));
         }
-        self.batch.commit().map_err(|e| from_database("appending to the log", e))?;
+        self.batch.commit().map_err(|e| from_write("appending to the log", e))?;
         let topics = &self.shared.topics;
         let reach = |Pending { state, extent, .. }: Pending| {
             topics.set_extent(&state, extent);

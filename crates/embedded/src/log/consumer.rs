@@ -20,10 +20,12 @@ use super::{
     reader::{self, Stretch},
     topics::TopicState,
 };
-use crate::{error::from_database, interner::Interner};
+use crate::{error::from_write, interner::Interner};
 
 /// The most topics in one poll.
 const TOPICS_MAX: usize = 1_024;
+/// How long a topic that can't be read is left alone.
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(5);
 
 pub(crate) struct EmbeddedConsumer {
     shared: Arc<Shared>,
@@ -34,6 +36,8 @@ pub(crate) struct EmbeddedConsumer {
     held: HashMap<Topic, Held>,
     /// The held topics that may have records to read, each once.
     turns: VecDeque<Topic>,
+    /// The held topics that are held back, and until when.
+    resting: Vec<(Instant, Topic)>,
     ids: Interner,
 }
 
@@ -43,14 +47,16 @@ struct Held {
     committed: Committed,
     next: u64,
     has_turn: bool,
+    /// Until when nothing of it is delivered.
+    held_back: Option<Instant>,
 }
 
 impl EmbeddedConsumer {
     pub fn new(shared: Arc<Shared>, group: &str, member: u64) -> Self {
         let (group, mailbox) = (Arc::from(group), Arc::default());
         shared.members.join(member, &group, &mailbox);
-        let (subscribed, held, turns) = (HashSet::new(), HashMap::new(), VecDeque::new());
-        Self { shared, group, member, mailbox, subscribed, held, turns, ids: Interner::default() }
+        let (subscribed, held, turns, resting) = (HashSet::new(), HashMap::new(), VecDeque::new(), Vec::new());
+        Self { shared, group, member, mailbox, subscribed, held, turns, resting, ids: Interner::default() }
     }
 
     /// Takes a topic that is free and wanted, lets go of one that was removed, gives one with records a turn.
@@ -67,16 +73,38 @@ impl EmbeddedConsumer {
         }
         let owner = Owner { member: self.member, mailbox: Arc::clone(&self.mailbox) };
         let Some(committed) = state.groups.take(&self.group, owner) else { return };
-        let held = Held { state: Arc::clone(state), committed, next: committed.position.0, has_turn: false };
+        let held =
+            Held { state: Arc::clone(state), committed, next: committed.position.0, has_turn: false, held_back: None };
         self.held.insert(name.clone(), held);
         self.give_turn(name);
     }
 
     fn give_turn(&mut self, name: &Topic) {
         let Some(held) = self.held.get_mut(name) else { return };
-        if !held.has_turn && held.next < held.state.extent().end {
+        if !held.has_turn && held.held_back.is_none() && held.next < held.state.extent().end {
             held.has_turn = true;
             self.turns.push_back(name.clone());
+        }
+    }
+
+    /// Delivers nothing of a topic for a while.
+    fn rest(&mut self, name: &Topic, pause: Duration) {
+        let Some(held) = self.held.get_mut(name) else { return };
+        let until = Instant::now() + pause;
+        (held.has_turn, held.held_back) = (false, Some(until));
+        self.turns.retain(|other| other != name);
+        self.resting.retain(|(_, other)| other != name);
+        self.resting.push((until, name.clone()));
+    }
+
+    /// Gives the topics a turn again that have been held back long enough.
+    fn end_rests(&mut self) {
+        let now = Instant::now();
+        for (_, name) in self.resting.extract_if(.., |(until, _)| *until <= now).collect::<Vec<_>>() {
+            if let Some(held) = self.held.get_mut(&name) {
+                held.held_back = None;
+            }
+            self.give_turn(&name);
         }
     }
 
@@ -104,7 +132,14 @@ impl EmbeddedConsumer {
     /// Reads the topics whose turn it is. Until that is done nothing has changed here, so that a poll that is dropped loses nothing.
     async fn read(&mut self, records_max: usize) -> Result<Vec<Delivery>, PortError> {
         let (stretches, turns) = self.next_stretches(records_max);
-        let read = reader::read_all(&self.shared, stretches, records_max, &mut self.ids).await?;
+        let first = stretches.first().map(|stretch| stretch.topic.name.clone());
+        let read = match (reader::read_all(&self.shared, stretches, records_max, &mut self.ids).await, first) {
+            (Err(error), Some(first)) => {
+                self.rest(&first, UNREADABLE_PAUSE);
+                return Err(error);
+            }
+            (read, _) => read?,
+        };
         let mut unread = VecDeque::new();
         for name in self.turns.drain(..turns) {
             let Some(held) = self.held.get_mut(&name) else { continue };
@@ -140,7 +175,7 @@ impl EmbeddedConsumer {
         for (state, committed) in commits {
             batch.insert(groups, group_key(state.number, &self.group), encode_committed(committed));
         }
-        batch.commit().map_err(|e| from_database("committing positions", e))
+        batch.commit().map_err(|e| from_write("committing positions", e))
     }
 }
 
@@ -163,13 +198,16 @@ impl Consumer for EmbeddedConsumer {
         let deadline = Instant::now() + wait;
         loop {
             self.mailbox.take().iter().for_each(|state| self.look_at(state));
+            self.end_rests();
             while !self.turns.is_empty() {
                 let deliveries = self.read(records_max).await?;
                 if !deliveries.is_empty() {
                     return Ok(deliveries);
                 }
             }
-            if timeout_at(deadline, self.mailbox.told()).await.is_err() {
+            let until =
+                self.resting.iter().map(|(until, _)| *until).min().map_or(deadline, |until| until.min(deadline));
+            if timeout_at(until, self.mailbox.told()).await.is_err() && until >= deadline {
                 return Ok(Vec::new());
             }
         }
@@ -207,11 +245,11 @@ impl Consumer for EmbeddedConsumer {
         answers
     }
 
-    async fn rewind(&mut self) -> Result<(), PortError> {
-        self.held.values_mut().for_each(|held| held.next = held.committed.position.0);
-        for name in self.held.keys().cloned().collect::<Vec<_>>() {
-            self.give_turn(&name);
+    async fn hold_back(&mut self, topic: &Topic, _partition: Partition, pause: Duration) -> Result<(), PortError> {
+        if let Some(held) = self.held.get_mut(topic) {
+            held.next = held.committed.position.0;
         }
+        self.rest(topic, pause);
         Ok(())
     }
 }

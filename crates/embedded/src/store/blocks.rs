@@ -8,7 +8,7 @@ use ports::{PortError, TimeRange};
 
 use crate::{
     codec::Malformed,
-    error::{from_database, from_malformed},
+    error::{self, from_database, from_malformed},
     rows_codec,
 };
 
@@ -65,8 +65,12 @@ impl<'a> Blocks<'a> {
         self.sensor_id
     }
 
+    fn unreadable(&self, error: fjall::Error) -> PortError {
+        from_database(&format!("reading a block of sensor `{}`", self.sensor_id), error)
+    }
+
     fn read(&self, guard: fjall::Guard) -> Result<Block, PortError> {
-        let (key, value) = guard.into_inner().map_err(|e| from_database("reading a block", e))?;
+        let (key, value) = guard.into_inner().map_err(|e| self.unreadable(e))?;
         Ok(Block { start: start_of(&key)?, rows: self.decode(&value)? })
     }
 
@@ -75,7 +79,7 @@ impl<'a> Blocks<'a> {
     }
 
     fn start_read(&self, guard: fjall::Guard) -> Result<Timestamp, PortError> {
-        start_of(&guard.key().map_err(|e| from_database("reading a block", e))?)
+        start_of(&guard.key().map_err(|e| self.unreadable(e))?)
     }
 
     /// The block in which a row of this time is, if there is one: the last that starts at or before it.
@@ -87,8 +91,7 @@ impl<'a> Blocks<'a> {
 
     /// The block with exactly this start.
     pub fn at(&self, start: Timestamp) -> Result<Option<Block>, PortError> {
-        let value =
-            self.keyspace.get(block_key(&self.sensor, start)).map_err(|e| from_database("reading a block", e))?;
+        let value = self.keyspace.get(block_key(&self.sensor, start)).map_err(|e| self.unreadable(e))?;
         value.map(|bytes| Ok(Block { start, rows: self.decode(&bytes)? })).transpose()
     }
 
@@ -124,11 +127,32 @@ impl<'a> Blocks<'a> {
     pub fn counts(&self) -> impl Iterator<Item = Result<(Timestamp, u64), PortError>> {
         let range = block_key(&self.sensor, Timestamp::MIN)..=block_key(&self.sensor, Timestamp::MAX);
         self.keyspace.range(range).map(|guard| {
-            let (key, value) = guard.into_inner().map_err(|e| from_database("reading a block", e))?;
+            let (key, value) = guard.into_inner().map_err(|e| self.unreadable(e))?;
             let count = rows_codec::count(&value)
                 .map_err(|e| from_malformed(&format!("a block of sensor `{}`", self.sensor_id), e))?;
             Ok((start_of(&key)?, count as u64))
         })
+    }
+
+    /// The blocks that start in a range of times, in order, each with its start, also those whose rows can't be read.
+    pub fn starting_in_if_readable(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl Iterator<Item = Result<(Timestamp, Result<Rows, PortError>), PortError>> {
+        let range = block_key(&self.sensor, from)..=block_key(&self.sensor, to);
+        self.keyspace.range(range).map(|guard| {
+            let (key, value) = error::entry(guard).map_err(|e| self.unreadable(e))?;
+            let rows = value.map_err(|e| self.unreadable(e)).and_then(|value| self.decode(&value));
+            Ok((start_of(&key)?, rows))
+        })
+    }
+
+    /// Start of the last block that starts at or before a time.
+    pub fn start_before(&self, time: Timestamp) -> Result<Option<Timestamp>, PortError> {
+        let found =
+            self.keyspace.range(block_key(&self.sensor, Timestamp::MIN)..=block_key(&self.sensor, time)).next_back();
+        found.map(|guard| self.start_read(guard)).transpose()
     }
 
     /// Start of the first block behind a time.

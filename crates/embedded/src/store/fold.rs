@@ -5,7 +5,7 @@
 
 use domain::{RowRef, Rows, SensorId, Timestamp};
 use fjall::OwnedWriteBatch;
-use ports::PortError;
+use ports::{ErrorKind, PortError};
 
 use super::{
     blocks::{BLOCK_ROWS_ENOUGH, Block, Blocks, sensor_key},
@@ -13,7 +13,7 @@ use super::{
     sensors::{Arrival, Arrivals, Folded},
     space::{Space, staged_key},
 };
-use crate::error::from_database;
+use crate::error::{from_database, from_write};
 
 /// About the most bytes that one batch holds: the log waits meanwhile.
 const BATCH_BYTES_MAX: usize = 256 << 10;
@@ -57,7 +57,7 @@ fn forget_staged(space: &Space, sequence_last: u64) -> Result<(), PortError> {
     for item in staged.range(staged_key(space.number, 0)..=staged_key(space.number, sequence_last)) {
         batch.remove(staged, item.key().map_err(|e| from_database("reading staged rows", e))?);
     }
-    batch.commit().map_err(|e| from_database("removing staged rows", e))
+    batch.commit().map_err(|e| from_write("removing staged rows", e))
 }
 
 /// Rows that go into one block's place, and what that does to the sensor.
@@ -86,7 +86,7 @@ impl<'a> FoldWriter<'a> {
         }
         self.batch_bytes = 0;
         let batch = std::mem::replace(&mut self.batch, space.shared.database.batch());
-        batch.commit().map_err(|e| from_database("folding rows into blocks", e))
+        batch.commit().map_err(|e| from_write("folding rows into blocks", e))
     }
 
     /// Folds rows of one sensor, in time order and not empty.
@@ -126,7 +126,7 @@ impl<'a> FoldWriter<'a> {
     ) -> Result<(), PortError> {
         let mut all = Rows::new(rows.width());
         if folded.count > 0
-            && let Some(last) = blocks.at(folded.last_block)?
+            && let Some(last) = readable(blocks, blocks.at(folded.last_block))?
             && last.rows.len() < BLOCK_ROWS_ENOUGH
         {
             last.rows.iter().for_each(|row| all.push(row));
@@ -146,7 +146,9 @@ impl<'a> FoldWriter<'a> {
         let count = rows.times().partition_point(|time| *time <= folded.last);
         let mut next = 0;
         while next < count {
-            let Some(home) = blocks.home_of(rows.times()[next])? else { break };
+            let (time, width) = (rows.times()[next], rows.width());
+            let home = readable(blocks, blocks.home_of(time))?;
+            let home = home.unwrap_or_else(|| Block { start: time, rows: Rows::new(width) });
             let limit = blocks.start_after(home.start)?;
             let end = limit.map_or(rows.len(), |limit| rows.times().partition_point(|time| *time < limit));
             let merged = merge(&home, rows, next..end);
@@ -157,13 +159,25 @@ impl<'a> FoldWriter<'a> {
             let (last_start, bytes) = blocks.put(&mut self.batch, &merged);
             self.batch_bytes += bytes;
             folded.first = folded.first.min(merged.times()[0]);
-            if limit.is_none() {
+            // Where the last block can't be read, what is known of it stays.
+            if limit.is_none() && merged.times().last() >= Some(&folded.last) {
                 folded.last_block = last_start;
                 folded.set_latest(merged.get(merged.len() - 1));
             }
             next = end;
         }
         Ok(next)
+    }
+}
+
+/// A block that rows are to be merged into; none where it can't be read, so that they get a block of their own beside it.
+fn readable(blocks: &Blocks<'_>, block: Result<Option<Block>, PortError>) -> Result<Option<Block>, PortError> {
+    match block {
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            tracing::error!(sensor_id = %blocks.sensor_id(), %error, "rows are kept beside a block that can't be read");
+            Ok(None)
+        }
+        block => block,
     }
 }
 

@@ -32,7 +32,7 @@ use ports::{
 use crate::{
     codec::{Decoder, Malformed, put_bytes, put_varint},
     disk::Need,
-    error::{blocking, blocking_here, from_database, from_malformed},
+    error::{blocking, blocking_here, from_database, from_malformed, from_write},
 };
 use space::Space;
 pub(crate) use space::{Keyspaces, Shared};
@@ -153,7 +153,7 @@ impl EmbeddedStore {
         };
         let record = TypeRecord { number, properties: properties.to_vec() };
         batch.insert(types, id.as_str(), record.encode());
-        batch.commit().map_err(|e| from_database("saving a sensor type", e))?;
+        batch.commit().map_err(|e| from_write("saving a sensor type", e))?;
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         match open.get_mut(id) {
             Some(open) => {
@@ -174,7 +174,7 @@ impl EmbeddedStore {
         let _writer = open.space.writer();
         open.space.wait_for_fold()?;
         let keyspaces = &self.shared.keyspaces;
-        keyspaces.types.remove(id.as_str()).map_err(|e| from_database("removing a sensor type", e))?;
+        keyspaces.types.remove(id.as_str()).map_err(|e| from_write("removing a sensor type", e))?;
         for keyspace in [&keyspaces.sensors, &keyspaces.staged, &keyspaces.blocks, &keyspaces.arrivals] {
             crate::folder::remove_prefix(&self.shared.database, keyspace, &open.space.number.to_be_bytes())?;
         }

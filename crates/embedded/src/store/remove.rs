@@ -5,37 +5,49 @@
 
 use domain::{Deletion, Position, Rows, Timestamp};
 use fjall::OwnedWriteBatch;
-use ports::PortError;
+use ports::{ErrorKind, PortError};
 
 use super::{
-    blocks::{Block, Blocks, sensor_key},
+    blocks::{Blocks, sensor_key},
     fold::fold,
     memtable::Slot,
     sensors::Folded,
     space::Space,
 };
-use crate::{disk::Need, error::from_database};
+use crate::{disk::Need, error::from_write};
 
 /// Rewritten blocks that one batch holds at the most.
 const BLOCKS_AT_ONCE: usize = 64;
 
 /// Takes out the rows a deletion names that only records before `position` made or changed; answers how many.
+///
+/// # Errors
+/// `Corrupt` where a block can't be read, after all others were done.
 pub(crate) fn delete(space: &Space, deletion: &Deletion, position: Position) -> Result<u64, PortError> {
     let _writer = space.writer();
     space.shared.check_usable()?;
     space.shared.disk.check(Need::Finish)?;
     let Some(slot) = space.read().find(deletion.sensor_id.as_str()) else { return Ok(0) };
     fold_everything(space)?;
-    if space.read().sensor(slot).folded.is_none() || deletion.from >= deletion.to {
-        return Ok(0);
-    }
+    let last = space.read().sensor(slot).folded.as_ref().map(|folded| folded.last);
+    let Some(last) = last.filter(|_| deletion.from < deletion.to) else { return Ok(0) };
     let blocks = Blocks::new(&space.shared.keyspaces.blocks, space.number, &deletion.sensor_id);
     let goes = |time: Timestamp, changed: Position| deletion.from <= time && time < deletion.to && changed < position;
-    let first = blocks.containing(deletion.from)?.map_or(deletion.from, |block| block.start);
-    let mut removed = 0;
+    let first = blocks.start_before(deletion.from)?.unwrap_or(deletion.from);
+    let (mut removed, mut unreadable) = (0, None);
     let mut rewrite = Rewrite::new(space, slot);
-    for block in blocks.starting_in(first, deletion.to) {
-        let Block { start, rows } = block?;
+    for block in blocks.starting_in_if_readable(first, deletion.to) {
+        let (start, rows) = block?;
+        let rows = match rows {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                match is_all_of_block(&blocks, (start, last), deletion)? {
+                    true => rewrite.remove_unreadable(&blocks, start),
+                    false => unreadable = Some(error),
+                }
+                continue;
+            }
+            rows => rows?,
+        };
         let mut kept = Rows::new(rows.width());
         rows.iter().filter(|row| !goes(row.row.phenomenon_time, row.row.position)).for_each(|row| kept.push(row));
         let gone = rows.len() - kept.len();
@@ -54,7 +66,20 @@ pub(crate) fn delete(space: &Space, deletion: &Deletion, position: Position) -> 
         }
     }
     rewrite.commit(&blocks).map_err(|e| space.shared.fail(e))?;
-    Ok(removed)
+    unreadable.map_or(Ok(removed), Err)
+}
+
+/// Says whether a deletion takes all that the block with this start may hold, where no row is behind `last`.
+fn is_all_of_block(
+    blocks: &Blocks<'_>,
+    (start, last): (Timestamp, Timestamp),
+    deletion: &Deletion,
+) -> Result<bool, PortError> {
+    let is_to_the_end = match blocks.start_after(start)? {
+        Some(next) => next <= deletion.to,
+        None => last < deletion.to,
+    };
+    Ok(deletion.from <= start && is_to_the_end)
 }
 
 /// Takes out blocks whose rows are all before a time; answers how many rows went.
@@ -71,7 +96,14 @@ pub(crate) fn expire(space: &Space, before: Timestamp) -> Result<u64, PortError>
     fold_everything(space)?;
     let mut removed = 0;
     for slot in slots {
-        removed += expire_sensor(space, slot, before).map_err(|e| space.shared.fail(e))?;
+        removed += match expire_sensor(space, slot, before) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let sensor_id = space.read().sensor(slot).id.clone();
+                tracing::error!(%sensor_id, %error, "readings past their retention can't be removed");
+                0
+            }
+            removed => removed.map_err(|e| space.shared.fail(e))?,
+        };
     }
     Ok(removed)
 }
@@ -120,11 +152,20 @@ struct Rewrite<'a> {
     batch: OwnedWriteBatch,
     batch_blocks: usize,
     count_removed: u64,
+    /// Starts of the blocks that go of which nobody knows how many rows they had.
+    unreadable: Vec<Timestamp>,
 }
 
 impl<'a> Rewrite<'a> {
     fn new(space: &'a Space, slot: Slot) -> Self {
-        Self { space, slot, batch: space.shared.database.batch(), batch_blocks: 0, count_removed: 0 }
+        let batch = space.shared.database.batch();
+        Self { space, slot, batch, batch_blocks: 0, count_removed: 0, unreadable: Vec::new() }
+    }
+
+    /// Takes out a block that can't be read.
+    fn remove_unreadable(&mut self, blocks: &Blocks<'_>, start: Timestamp) {
+        blocks.remove(&mut self.batch, start);
+        self.unreadable.push(start);
     }
 
     /// Commits the blocks, then says what is left of the sensor.
@@ -135,9 +176,12 @@ impl<'a> Rewrite<'a> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let doing = |e| from_database("removing rows", e);
+        let doing = |e| from_write("removing rows", e);
         let space = self.space;
         let Some(mut folded) = space.read().sensor(self.slot).folded.clone() else { return Ok(()) };
+        if !self.unreadable.is_empty() {
+            folded.count = count_without(blocks, &std::mem::take(&mut self.unreadable))?;
+        }
         folded.count -= self.count_removed.min(folded.count);
         let sensors = &space.shared.keyspaces.sensors;
         let key = sensor_key(space.number, blocks.sensor_id());
@@ -151,7 +195,11 @@ impl<'a> Rewrite<'a> {
         }
         batch.insert(sensors, &key[..], folded.encode());
         batch.commit().map_err(doing)?;
-        let folded = measure(blocks, folded)?;
+        let folded = match measure(blocks, folded.clone()) {
+            // Its times stay too wide until what can't be read is gone.
+            Err(error) if error.kind() == ErrorKind::Corrupt => folded,
+            measured => measured?,
+        };
         sensors.insert(key, folded.encode()).map_err(doing)?;
         self.publish(Some(folded));
         Ok(())
@@ -163,6 +211,16 @@ impl<'a> Rewrite<'a> {
         sensor.newest = folded.as_ref().map_or(Timestamp::MIN, |folded| folded.last);
         sensor.folded = folded;
     }
+}
+
+/// How many rows all blocks but some have, as far as they can be read.
+fn count_without(blocks: &Blocks<'_>, gone: &[Timestamp]) -> Result<u64, PortError> {
+    let mut count = 0;
+    for block in blocks.starting_in_if_readable(Timestamp::MIN, Timestamp::MAX) {
+        let (start, rows) = block?;
+        count += rows.ok().filter(|_| !gone.contains(&start)).map_or(0, |rows| rows.len() as u64);
+    }
+    Ok(count)
 }
 
 /// First and last time, last block and newest row, as the blocks have them.

@@ -65,7 +65,7 @@ impl Shared {
     pub fn check_usable(&self) -> Result<(), PortError> {
         if self.failed.load(Ordering::Acquire) {
             let message = "an earlier write failed; start again to return to what the disk holds";
-            return Err(PortError::new(ErrorKind::Corrupt, message));
+            return Err(PortError::new(ErrorKind::Failed, message));
         }
         Ok(())
     }
@@ -286,7 +286,7 @@ impl Space {
     /// Waits until no fold is under way.
     ///
     /// # Errors
-    /// `Unavailable` where it takes longer than [`FOLD_WAIT_MAX`], `Corrupt` where it failed.
+    /// `Unavailable` where it takes longer than [`FOLD_WAIT_MAX`], `Failed` where it failed.
     pub fn wait_for_fold(&self) -> Result<(), PortError> {
         let deadline = Instant::now() + FOLD_WAIT_MAX;
         let mut guard = self.fold_ended.0.lock().unwrap_or_else(PoisonError::into_inner);

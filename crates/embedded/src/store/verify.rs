@@ -1,18 +1,22 @@
 //! Looks through all that the folder holds of the store and says what is not as it should be.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use domain::{SensorId, SensorTypeId, Timestamp};
 use ports::PortError;
 
 use super::{
     TypeRecord,
-    blocks::start_of,
+    blocks::{sensor_key, start_of},
     load_types,
     sensors::{Folded, decode_staged},
     space::{Keyspaces, parse_sensor_key, parse_staged_key},
 };
-use crate::{check::Findings, error::from_database, rows_codec};
+use crate::{
+    check::Findings,
+    error::{self, from_database},
+    rows_codec,
+};
 
 /// What the blocks of one sensor hold.
 #[derive(Default)]
@@ -39,9 +43,10 @@ fn verify_blocks(
     findings: &mut Findings<'_>,
 ) -> Result<HashMap<SensorId, Seen>, PortError> {
     let mut all: HashMap<SensorId, Seen> = HashMap::new();
+    let mut unreadable: Option<Unreadable> = None;
     for item in keyspaces.blocks.prefix(record.number.to_be_bytes()) {
-        let (key, value) = item.into_inner().map_err(|e| from_database("reading a block", e))?;
-        findings.progress(key.len() + value.len());
+        let (key, value) = error::entry(item).map_err(|e| from_database("reading the blocks", e))?;
+        findings.progress(key.len() + value.as_ref().map_or(0, |value| value.len()));
         let start = start_of(&key)?;
         let sensor_id = match parse_sensor_key(&key[..key.len() - 8]) {
             Ok(sensor_id) => sensor_id,
@@ -50,11 +55,15 @@ fn verify_blocks(
                 continue;
             }
         };
-        let rows = match rows_codec::decode(&value) {
+        if let Some(block) = unreadable.take() {
+            let end = (block.sensor_id == sensor_id).then_some(start);
+            findings.fault(block.fault(keyspaces, id, record, end));
+        }
+        let rows = value.map_err(|error| error.to_string());
+        let rows = match rows.and_then(|value| rows_codec::decode(&value).map_err(|error| error.to_string())) {
             Ok(rows) => rows,
             Err(error) => {
-                findings
-                    .fault(format!("sensor `{sensor_id}` of type `{id}`: the block at {start} can't be read: {error}"));
+                unreadable = Some(Unreadable { sensor_id, start, error });
                 continue;
             }
         };
@@ -73,7 +82,33 @@ fn verify_blocks(
         findings.report.rows += rows.len() as u64;
         findings.report.blocks += 1;
     }
+    if let Some(block) = unreadable {
+        findings.fault(block.fault(keyspaces, id, record, None));
+    }
     Ok(all)
+}
+
+/// A block whose rows can't be read.
+struct Unreadable {
+    sensor_id: SensorId,
+    start: Timestamp,
+    error: String,
+}
+
+impl Unreadable {
+    /// What is wrong and how to go on without its rows; `end` is the start of the sensor's next block.
+    fn fault(&self, keyspaces: &Keyspaces, id: &SensorTypeId, record: &TypeRecord, end: Option<Timestamp>) -> String {
+        let Self { sensor_id, start, error } = self;
+        let folded = keyspaces.sensors.get(sensor_key(record.number, sensor_id)).ok().flatten();
+        let folded = folded.and_then(|bytes| Folded::decode(&bytes).ok());
+        let behind_last = folded.map(|folded| folded.last.saturating_add(Duration::from_micros(1)));
+        let way = end.or(behind_last).map_or_else(String::new, |end| {
+            format!(
+                "; `DELETE /v1/readings/{id}?sensor_id={sensor_id}&from={start}&to={end}` goes on without its readings"
+            )
+        });
+        format!("sensor `{sensor_id}` of type `{id}`: the block at {start} can't be read: {error}{way}")
+    }
 }
 
 fn verify_sensors(

@@ -1,7 +1,7 @@
 //! Writing judged rows: most are newer than all of their sensor's and go straight in; only the others are looked up.
 
 use domain::{Flag, Judged, Merge, Row, RowRef, Timestamp, Value};
-use ports::{Judge, Outcome, PortError, Revisions};
+use ports::{ErrorKind, Judge, Outcome, PortError, Revisions};
 
 use super::{
     blocks::{Block, Blocks},
@@ -9,7 +9,7 @@ use super::{
     sensors::encode_staged,
     space::{Space, State, staged_key},
 };
-use crate::{disk::Need, error::from_database};
+use crate::{disk::Need, error::from_write};
 
 /// The most rows taken in while readers wait.
 const ROWS_AT_ONCE: usize = 4_096;
@@ -49,10 +49,11 @@ fn change<T>(space: &Space, width: usize, work: impl FnOnce() -> Result<T, PortE
     let rotated_before = space.is_full() && space.rotate();
     space.widen(width);
     let first_new = space.read().active.len();
-    let done = work().map_err(|error| space.shared.fail(error))?;
+    let done = work();
+    // What came in is saved also where a later row met an error, so that memory and journal stay the same.
     stage(space, first_new, *sequence).map_err(|error| space.shared.fail(error))?;
     *sequence += 1;
-    Ok((done, rotated_before || (space.is_full() && space.rotate())))
+    Ok((done?, rotated_before || (space.is_full() && space.rotate())))
 }
 
 /// Saves the rows that came into the active memtable since it had `first_new`.
@@ -66,7 +67,7 @@ fn stage(space: &Space, first_new: usize, sequence: u64) -> Result<(), PortError
     let entry = encode_staged(active.rows(), first_new..active.len(), owner);
     drop(state);
     let saved = space.shared.keyspaces.staged.insert(staged_key(space.number, sequence), entry);
-    saved.map_err(|e| from_database("saving rows", e))?;
+    saved.map_err(|e| from_write("saving rows", e))?;
     space.write().active.sequence_last = sequence;
     space.count_as_busy();
     Ok(())
@@ -105,7 +106,14 @@ fn take_in(
     let mut block = None;
     for (slot, time, index) in late {
         let row = judged.rows.get(index);
-        outcomes[index] = take_in_late(space, state, slot, row, judge, &mut block)?;
+        outcomes[index] = match take_in_late(space, state, slot, row, judge, &mut block) {
+            // Nobody knows what stands in its place: this row alone can't be merged.
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                outcomes[index] = Outcome::Rejected(error.to_string());
+                continue;
+            }
+            outcome => outcome?,
+        };
         let sensor = &mut state.sensors[slot as usize];
         sensor.newest = sensor.newest.max(time);
     }
@@ -156,7 +164,15 @@ fn revise_some(space: &Space, revisions: &Revisions, range: std::ops::Range<usiz
     let mut changed = 0;
     for (at, (slot, time, index)) in places.iter().enumerate() {
         let is_last = places.get(at + 1).is_none_or(|next| (next.0, next.1) != (*slot, *time));
-        let Some(existing) = find(space, state, *slot, *time, &mut block)?.filter(|_| is_last) else { continue };
+        let existing = match find(space, state, *slot, *time, &mut block) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let sensor_id = &state.sensor(*slot).id;
+                tracing::error!(%sensor_id, phenomenon_time = %time, %error, "the flags of a reading can't be revised");
+                continue;
+            }
+            existing => existing?,
+        };
+        let Some(existing) = existing.filter(|_| is_last) else { continue };
         let Some((row, flags)) = revisions.changes(*index, existing) else { continue };
         let mut values = existing.values.to_vec();
         values.resize(flags.len(), Value::ABSENT);

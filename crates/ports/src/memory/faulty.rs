@@ -158,8 +158,8 @@ impl Consumer for FaultyConsumer {
         answers
     }
 
-    async fn rewind(&mut self) -> Result<(), PortError> {
-        self.inner.rewind().await
+    async fn hold_back(&mut self, topic: &Topic, partition: Partition, pause: Duration) -> Result<(), PortError> {
+        self.inner.hold_back(topic, partition, pause).await
     }
 }
 

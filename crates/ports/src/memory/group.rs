@@ -8,8 +8,9 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{Partition, Position, Topic};
+use tokio::time::Instant;
 
-use super::log::{Shared, State};
+use super::log::{Shared, State, WAIT_MAX};
 use crate::{Committed, Consumer, Delivery, ErrorKind, PortError};
 
 /// A partition of a topic.
@@ -114,6 +115,14 @@ struct Held {
     assignment: u64,
     committed: Committed,
     next: u64,
+    /// Until when nothing of it is delivered.
+    held_back: Option<Instant>,
+}
+
+impl Held {
+    fn is_held_back(&self) -> bool {
+        self.held_back.is_some_and(|until| Instant::now() < until)
+    }
 }
 
 impl Member {
@@ -124,6 +133,33 @@ impl Member {
         state.groups.entry(group.to_owned()).or_default().members.insert(id, BTreeSet::new());
         drop(state);
         Self { shared, group: group.to_owned(), id, held: BTreeMap::new(), last: None }
+    }
+
+    /// The next records of its partitions, once there are some or it is `until`.
+    async fn poll_until(&mut self, records_max: usize, until: Instant) -> Result<Vec<Delivery>, PortError> {
+        let Self { shared, group, id, held, last } = self;
+        let ask = |state: &mut State| {
+            if let Some(group) = state.groups.get(group) {
+                follow(held, group, *id);
+            }
+            let behind = held.keys().filter(|place| Some(*place) > last.as_ref());
+            let turns: Vec<Place> =
+                behind.chain(held.keys().filter(|place| Some(*place) <= last.as_ref())).cloned().collect();
+            let (mut deliveries, mut left) = (Vec::new(), records_max.max(1));
+            for place in turns {
+                let Some(its) = held.get_mut(&place).filter(|its| left > 0 && !its.is_held_back()) else { continue };
+                let records = &state.topic(&place.0)?.partitions[place.1.0 as usize];
+                let read = records.read(&place.0, place.1, its.next, left);
+                if let Some(newest) = read.last() {
+                    its.next = newest.next_position().0;
+                    left = left.saturating_sub(read.iter().map(|delivery| delivery.content.len()).sum());
+                    deliveries.extend(read);
+                    *last = Some(place);
+                }
+            }
+            Ok(deliveries)
+        };
+        shared.wait_until(until, ask).await
     }
 
     fn commit_one(&mut self, state: &mut State, topic: &Topic, committed: Committed) -> Result<(), PortError> {
@@ -150,7 +186,7 @@ fn follow(held: &mut BTreeMap<Place, Held>, group: &Group, member: u64) {
     for (place, owner) in group.owners.iter().filter(|(_, owner)| owner.member == member) {
         held.entry(place.clone()).or_insert_with(|| {
             let committed = group.committed(&place.0, place.1);
-            Held { assignment: owner.assignment, committed, next: committed.position.0 }
+            Held { assignment: owner.assignment, committed, next: committed.position.0, held_back: None }
         });
     }
 }
@@ -171,29 +207,16 @@ impl Consumer for Member {
     }
 
     async fn poll(&mut self, records_max: usize, wait: Duration) -> Result<Vec<Delivery>, PortError> {
-        let Self { shared, group, id, held, last } = self;
-        let ask = |state: &mut State| {
-            if let Some(group) = state.groups.get(group) {
-                follow(held, group, *id);
+        let deadline = Instant::now() + wait.min(WAIT_MAX);
+        loop {
+            let held_back =
+                self.held.values().filter(|held| held.is_held_back()).filter_map(|held| held.held_back).min();
+            let until = held_back.map_or(deadline, |until| until.min(deadline));
+            let deliveries = self.poll_until(records_max, until).await?;
+            if !deliveries.is_empty() || Instant::now() >= deadline {
+                return Ok(deliveries);
             }
-            let behind = held.keys().filter(|place| Some(*place) > last.as_ref());
-            let turns: Vec<Place> =
-                behind.chain(held.keys().filter(|place| Some(*place) <= last.as_ref())).cloned().collect();
-            let (mut deliveries, mut left) = (Vec::new(), records_max.max(1));
-            for place in turns {
-                let Some(its) = held.get_mut(&place).filter(|_| left > 0) else { continue };
-                let records = &state.topic(&place.0)?.partitions[place.1.0 as usize];
-                let read = records.read(&place.0, place.1, its.next, left);
-                if let Some(newest) = read.last() {
-                    its.next = newest.next_position().0;
-                    left = left.saturating_sub(read.iter().map(|delivery| delivery.content.len()).sum());
-                    deliveries.extend(read);
-                    *last = Some(place);
-                }
-            }
-            Ok(deliveries)
-        };
-        shared.wait_for(wait, ask).await
+        }
     }
 
     fn committed(&self, topic: &Topic, partition: Partition) -> Committed {
@@ -211,9 +234,10 @@ impl Consumer for Member {
         answers
     }
 
-    async fn rewind(&mut self) -> Result<(), PortError> {
-        for held in self.held.values_mut() {
+    async fn hold_back(&mut self, topic: &Topic, partition: Partition, pause: Duration) -> Result<(), PortError> {
+        if let Some(held) = self.held.get_mut(&(topic.clone(), partition)) {
             held.next = held.committed.position.0;
+            held.held_back = Some(Instant::now() + pause);
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ const KEY_SIZE_MAX: usize = 512;
 /// The most bytes that are kept of what can't be decoded.
 const UNDECODABLE_SIZE_MAX: usize = 64 * 1024;
 /// The longest that anything waits, so that a deadline can be told: a year.
-const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a log in memory is like.
 #[derive(Debug, Clone, Copy)]
@@ -116,11 +116,10 @@ impl Shared {
     }
 
     /// Asks again at every change until there is something, or until `wait` has passed.
-    pub(super) async fn wait_for<F>(&self, wait: Duration, mut ask: F) -> Result<Vec<Delivery>, PortError>
+    pub(super) async fn wait_until<F>(&self, deadline: Instant, mut ask: F) -> Result<Vec<Delivery>, PortError>
     where
         F: FnMut(&mut State) -> Result<Vec<Delivery>, PortError>,
     {
-        let deadline = Instant::now() + wait.min(WAIT_MAX);
         let mut changes = self.changes.subscribe();
         loop {
             let deliveries = ask(&mut self.lock())?;
@@ -397,7 +396,7 @@ impl Reader for MemoryReader {
             }
             Ok(found.partitions[partition.0 as usize].read(topic, *partition, *next, records_max))
         };
-        let deliveries = self.shared.wait_for(wait, ask).await?;
+        let deliveries = self.shared.wait_until(Instant::now() + wait.min(WAIT_MAX), ask).await?;
         if let Some(last) = deliveries.last() {
             self.next = last.next_position().0;
         }

@@ -112,8 +112,15 @@ pub async fn a_position_within_a_batch_can_be_committed<B: Backend>() {
     }
 }
 
-/// After a rewind, all that was polled since the last commit comes again, and nothing before it.
-pub async fn a_rewind_delivers_again<B: Backend>() {
+/// Goes back to what is committed of a topic.
+async fn go_back(log: &dyn Log, consumer: &mut dyn Consumer, topic: &Topic, pause: Duration) {
+    for extent in log.extents(topic).await.expect("extents") {
+        consumer.hold_back(topic, extent.partition, pause).await.expect("it goes back");
+    }
+}
+
+/// A partition that is held back delivers all that was polled since the last commit again, and nothing before it.
+pub async fn what_is_held_back_is_delivered_again<B: Backend>() {
     let backend = B::start(Settings::default()).await;
     let log = backend.log();
     let topic = filled_topic(&*log, 5).await;
@@ -123,16 +130,37 @@ pub async fn a_rewind_delivers_again<B: Backend>() {
         records
     };
     let first = sorted(drain::poll_records(&mut *consumer, 50).await);
-    consumer.rewind().await.expect("a rewind");
+    go_back(&*log, &mut *consumer, &topic, Duration::ZERO).await;
     assert_eq!(sorted(drain::poll_records(&mut *consumer, 50).await), first);
     for committed in all_stored(&*log, &topic).await {
         consumer.commit(&topic, committed).await.expect("a commit");
     }
     fill(&*log, &topic, 5..7).await;
     let second = sorted(drain::poll_records(&mut *consumer, 20).await);
-    consumer.rewind().await.expect("a rewind");
+    go_back(&*log, &mut *consumer, &topic, Duration::ZERO).await;
     assert_eq!(sorted(drain::poll_records(&mut *consumer, 20).await), second);
     assert!(consumer.poll(10, SHORTLY).await.expect("nothing more").is_empty());
+}
+
+/// While one topic is held back, the others go on.
+pub async fn what_is_held_back_holds_nothing_else_back<B: Backend>() {
+    let backend = B::start(Settings::default()).await;
+    let log = backend.log();
+    let topics = [filled_topic(&*log, 3).await, filled_topic(&*log, 3).await];
+    let mut consumer = member(&*log, &unique("group"), &topics).await;
+    drain::poll_records(&mut *consumer, 60).await;
+    go_back(&*log, &mut *consumer, &topics[0], Duration::from_secs(3_600)).await;
+    fill(&*log, &topics[0], 3..5).await;
+    fill(&*log, &topics[1], 3..5).await;
+    let mut of_the_other = 0;
+    while of_the_other < 20 {
+        let deliveries = consumer.poll(100, PATIENCE).await.expect("a poll");
+        assert!(deliveries.iter().all(|delivery| delivery.topic == topics[1]), "{deliveries:?}");
+        of_the_other += deliveries.iter().map(|delivery| delivery.content.len()).sum::<usize>();
+    }
+    assert!(consumer.poll(100, SHORTLY).await.expect("nothing more").is_empty());
+    go_back(&*log, &mut *consumer, &topics[0], Duration::ZERO).await;
+    drain::poll_records(&mut *consumer, 50).await;
 }
 
 /// Members that commit what they polled cover every record once, however the partitions move between them.
@@ -185,7 +213,7 @@ pub async fn a_dropped_member_leaves_its_partitions_to_the_others<B: Backend>() 
     let committed = behind(&polled[0], first.committed(&topic, polled[0].partition));
     first.commit(&topic, committed).await.expect("a commit");
     let left = 100 - polled[0].content.len();
-    first.rewind().await.expect("a rewind");
+    go_back(&*log, &mut *first, &topic, Duration::ZERO).await;
     drain::poll_records(&mut *first, left).await;
     let second = log.consumer(&group).await.expect("a consumer");
     let waiting = tokio::spawn(take_over(second, topic.clone(), left));

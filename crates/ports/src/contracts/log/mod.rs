@@ -20,9 +20,9 @@ pub use documents::{
 pub use groups::{
     a_commit_without_the_partition_is_a_conflict, a_dropped_member_leaves_its_partitions_to_the_others,
     a_group_goes_on_where_it_committed, a_poll_answers_many_topics, a_position_within_a_batch_can_be_committed,
-    a_rewind_delivers_again, a_topic_is_joined_when_it_appears, commits_of_many_topics_are_answered_one_by_one,
-    groups_do_not_touch_each_other, members_share_the_work_without_overlap, progress_tells_what_has_changed,
-    topics_take_turns,
+    a_topic_is_joined_when_it_appears, commits_of_many_topics_are_answered_one_by_one, groups_do_not_touch_each_other,
+    members_share_the_work_without_overlap, progress_tells_what_has_changed, topics_take_turns,
+    what_is_held_back_holds_nothing_else_back, what_is_held_back_is_delivered_again,
 };
 pub use reading::{
     a_consumer_waits_for_records, a_reader_answers_about_as_many_as_asked, a_reader_starts_at_any_position,
@@ -59,8 +59,9 @@ macro_rules! log_contracts {
             a_dropped_member_leaves_its_partitions_to_the_others,
             a_group_goes_on_where_it_committed,
             a_position_within_a_batch_can_be_committed,
-            a_rewind_delivers_again,
             a_poll_answers_many_topics,
+            what_is_held_back_is_delivered_again,
+            what_is_held_back_holds_nothing_else_back,
             a_topic_is_joined_when_it_appears,
             commits_of_many_topics_are_answered_one_by_one,
             progress_tells_what_has_changed,
