@@ -16,7 +16,7 @@ use std::{
 use domain::{Partition, Position, SensorId, Topic};
 use futures_util::FutureExt;
 use judge::Kind;
-use ports::{Committed, Consumer, Content, Delivery, ErrorKind, Log, PortError, TopicKind, Totals};
+use ports::{Committed, Consumer, Content, Delivery, ErrorKind, Log, Mark, PortError, TopicKind, Totals};
 use registry::Registry;
 use tokio::{sync::watch, time::Instant};
 
@@ -34,6 +34,10 @@ use crate::{
 
 /// The name of the consumer group.
 pub const GROUP: &str = "qc-consumer";
+/// How many times as long as subscribing takes it is not done again.
+const SUBSCRIBING_REST: u32 = 20;
+/// How long the parts of one poll may take before what is left of them is polled again: a member that does not poll is taken for dead.
+const TURN_MAX: Duration = Duration::from_secs(10);
 /// How long after a failed poll it is told that the log can't be read: the log leaves what it can't read alone for a while.
 const UNREADABLE_TOLD: Duration = Duration::from_secs(15);
 /// How often a commit is tried before its partition is put aside.
@@ -50,6 +54,8 @@ pub(crate) struct Worker<'a> {
     retry: Retry,
     consumer: Box<dyn Consumer>,
     changes: watch::Receiver<u64>,
+    /// When it may subscribe again: where many types come one after the other, not after each.
+    subscribes_from: Instant,
     /// The types that the store is prepared for.
     kinds: HashMap<Topic, Kind>,
     /// What was polled while something else was written.
@@ -75,8 +81,19 @@ impl<'a> Worker<'a> {
         let (tails, pending) = (Tails::default(), Pending::default());
         let effects = Effects { ports, metrics, retry: retry.a_few_times(), tails, pending };
         let aside = Aside::new(config.backoff, config.status.clone());
-        let (kinds, ahead, unreadable_at) = (HashMap::new(), None, None);
-        let mut worker = Self { ports, config, effects, retry, consumer, changes, kinds, ahead, aside, unreadable_at };
+        let mut worker = Self {
+            ports,
+            config,
+            effects,
+            retry,
+            consumer,
+            changes,
+            subscribes_from: Instant::now(),
+            kinds: HashMap::new(),
+            ahead: None,
+            aside,
+            unreadable_at: None,
+        };
         worker.subscribe().await?;
         Ok(worker)
     }
@@ -97,7 +114,7 @@ impl<'a> Worker<'a> {
 
     /// One poll and all that follows from it.
     async fn turn(&mut self) -> Result<(), Failure> {
-        if self.changes.has_changed().unwrap_or(false) {
+        if self.changes.has_changed().unwrap_or(false) && Instant::now() >= self.subscribes_from {
             self.subscribe().await?;
         }
         let polled = match self.ahead.take() {
@@ -118,17 +135,29 @@ impl<'a> Worker<'a> {
             self.unreadable_at = None;
             self.retry.status.set(READING, None);
         }
-        let mut parts = VecDeque::from(by_partition(deliveries));
-        while let Some((topic, partition, deliveries)) = parts.pop_front() {
+        self.process_all(by_partition(deliveries)).await
+    }
+
+    /// Processes the records of each partition, then commits all of them at once.
+    async fn process_all(&mut self, parts: Vec<Part>) -> Result<(), Failure> {
+        let (began, mut done) = (Instant::now(), Vec::new());
+        let mut parts = VecDeque::from(parts);
+        while began.elapsed() < TURN_MAX
+            && let Some((topic, partition, deliveries)) = parts.pop_front()
+        {
             let processed = AssertUnwindSafe(self.process(&topic, partition, deliveries)).catch_unwind().await;
             match processed.unwrap_or_else(|panic| Err(Failure::Port(panicked(&*panic)))) {
-                Ok(()) => self.aside.goes_on(&topic, partition),
-                Err(Failure::Stopped) => return Err(Failure::Stopped),
-                Err(Failure::Port(error)) => {
-                    parts.retain(|(other, its, _)| (other, its) != (&topic, &partition));
-                    self.put_aside(&topic, partition, &error).await?;
+                Ok(processed) => done.push(processed),
+                Err(Failure::Stopped) => {
+                    self.commit(done).await?;
+                    return Err(Failure::Stopped);
                 }
+                Err(Failure::Port(error)) => self.put_aside(&topic, partition, &error).await?,
             }
+        }
+        self.commit(done).await?;
+        for (topic, partition, _) in parts {
+            self.deliver_again(&topic, partition, Duration::ZERO).await?;
         }
         Ok(())
     }
@@ -136,12 +165,17 @@ impl<'a> Worker<'a> {
     /// Leaves a partition alone for a while, whose records are delivered again then.
     async fn put_aside(&mut self, topic: &Topic, partition: Partition, error: &PortError) -> Result<(), Failure> {
         self.kinds.remove(topic);
+        let pause = self.aside.put(topic, partition, error);
+        self.deliver_again(topic, partition, pause).await
+    }
+
+    /// Forgets what was polled of a partition, which is delivered again after a pause.
+    async fn deliver_again(&mut self, topic: &Topic, partition: Partition, pause: Duration) -> Result<(), Failure> {
         self.effects.tails.forget(topic);
         self.effects.pending = Pending::default();
         if let Some(Ok(ahead)) = &mut self.ahead {
             ahead.retain(|delivery| (&delivery.topic, delivery.partition) != (topic, partition));
         }
-        let pause = self.aside.put(topic, partition, error);
         let mut wait = self.retry.backoff.first;
         while let Err(error) = self.consumer.hold_back(topic, partition, pause).await {
             self.retry.status.set(READING, Some(format!("going back in the log does not work: {error}")));
@@ -153,15 +187,17 @@ impl<'a> Worker<'a> {
     }
 
     async fn subscribe(&mut self) -> Result<(), Failure> {
+        let began = Instant::now();
         self.changes.borrow_and_update();
         let types = self.ports.registry.sensor_types();
         let topics: Vec<_> = types.iter().map(|sensor_type| Topic::readings(&sensor_type.id)).collect();
         let wanted: HashSet<&Topic> = topics.iter().collect();
         self.kinds.retain(|topic, _| wanted.contains(topic));
         self.aside.keep_only(|topic| wanted.contains(topic));
-        for topic in &topics {
-            match self.prepare(topic).await {
-                // Those behind it are prepared when their first readings come.
+        // Those of which there are readings show what they have gained at once; the others are prepared for their first reading.
+        for topic in self.kinds.keys().cloned().collect::<Vec<_>>() {
+            match self.prepare(&topic).await {
+                // Those behind it are prepared when their next readings come.
                 Err(Failure::Port(_)) => break,
                 prepared => drop(prepared?),
             }
@@ -177,6 +213,7 @@ impl<'a> Worker<'a> {
             pause = (pause * 2).min(self.retry.backoff.longest);
         }
         self.retry.status.set(SUBSCRIBING, None);
+        self.subscribes_from = Instant::now() + began.elapsed() * SUBSCRIBING_REST;
         Ok(())
     }
 
@@ -223,7 +260,13 @@ impl<'a> Worker<'a> {
         self.prepare(topic).await
     }
 
-    async fn process(&mut self, topic: &Topic, partition: Partition, deliveries: Vec<Delivery>) -> Result<(), Failure> {
+    /// Does what follows from records of one partition, but for the commit.
+    async fn process(
+        &mut self,
+        topic: &Topic,
+        partition: Partition,
+        deliveries: Vec<Delivery>,
+    ) -> Result<Done, Failure> {
         let Some(kind) = self.prepare_for(topic, &deliveries).await? else {
             let message = format!("the sensor type of topic `{topic}` is gone");
             return Err(Failure::Port(PortError::new(ErrorKind::NotFound, message)));
@@ -242,19 +285,8 @@ impl<'a> Worker<'a> {
             self.effects.tails.resume(topic, of_type, (partition, committed.position));
         }
         let totals = self.carry_out_and_poll((topic, partition), &kind, plan).await?;
-        let has_moved = self.consumer.committed(topic, partition) != committed;
-        let comes_again = |delivery: &Delivery| {
-            (&delivery.topic, delivery.partition) == (topic, partition) && delivery.first_position < next
-        };
-        if has_moved || self.ahead.iter().flatten().flatten().any(comes_again) {
-            let message = format!("partition `{partition}` of topic `{topic}` was taken away meanwhile");
-            return Err(Failure::Port(PortError::new(ErrorKind::Conflict, message)));
-        }
-        let committed = Committed { partition, position: next, totals: committed.totals + totals };
-        self.commit(topic, committed).await?;
-        self.effects.tails.committed(topic, partition, next);
-        self.effects.metrics.progress().committed(topic, committed);
-        Ok(())
+        let after = Committed { partition, position: next, totals: committed.totals + totals };
+        Ok(Done { topic: topic.clone(), before: committed, after })
     }
 
     /// Does what is planned, and polls what is processed next unless that was done before.
@@ -293,17 +325,56 @@ impl<'a> Worker<'a> {
         Planner { topic, partition, kind, refused, records_max }.plan(from, deliveries)
     }
 
-    async fn commit(&mut self, topic: &Topic, committed: Committed) -> Result<(), Failure> {
-        let mut pause = self.retry.backoff.first;
-        for _ in 1..COMMITS {
-            match self.consumer.commit(topic, committed).await {
-                Err(error) if error.is_transient() => self.retry.pause(pause).await?,
-                done => return done.map_err(Failure::Port),
+    /// Commits what is done, but for what was taken away meanwhile.
+    async fn commit(&mut self, done: Vec<Done>) -> Result<(), Failure> {
+        let mut ahead: HashMap<(Topic, Partition), Position> = HashMap::new();
+        for delivery in self.ahead.iter().flatten().flatten() {
+            ahead.entry((delivery.topic.clone(), delivery.partition)).or_insert(delivery.first_position);
+        }
+        let (mut commits, mut lost) = (Vec::new(), Vec::new());
+        for Done { topic, before, after } in done {
+            let partition = after.partition;
+            let has_moved = self.consumer.committed(&topic, partition) != before;
+            match ahead.get(&(topic.clone(), partition)) {
+                _ if has_moved => lost.push((topic, partition)),
+                Some(again) if *again < after.position => lost.push((topic, partition)),
+                _ => commits.push((topic, after)),
             }
+        }
+        for (topic, partition) in lost {
+            let message = format!("partition `{partition}` of topic `{topic}` was taken away meanwhile");
+            self.put_aside(&topic, partition, &PortError::new(ErrorKind::Conflict, message)).await?;
+        }
+        let mut pause = self.retry.backoff.first;
+        for attempt in 1..=COMMITS {
+            let mut again = Vec::new();
+            for ((topic, committed), answer) in commits.iter().zip(self.consumer.commit_all(&commits).await) {
+                match answer {
+                    Ok(()) => {
+                        self.effects.tails.committed(topic, committed.partition, committed.position);
+                        self.effects.metrics.progress().committed(topic, *committed);
+                        self.aside.goes_on(topic, committed.partition);
+                    }
+                    Err(error) if error.is_transient() && attempt < COMMITS => again.push((topic.clone(), *committed)),
+                    Err(error) => self.put_aside(topic, committed.partition, &error).await?,
+                }
+            }
+            commits = again;
+            if commits.is_empty() {
+                break;
+            }
+            self.retry.pause(pause).await?;
             pause = (pause * 2).min(self.retry.backoff.longest);
         }
-        self.consumer.commit(topic, committed).await.map_err(Failure::Port)
+        Ok(())
     }
+}
+
+/// What is done of a partition and not committed yet.
+struct Done {
+    topic: Topic,
+    before: Committed,
+    after: Committed,
 }
 
 /// What a panic said, as the error of the partition that was processed.
@@ -312,9 +383,12 @@ fn panicked(panic: &(dyn Any + Send)) -> PortError {
     PortError::new(ErrorKind::Corrupt, format!("quality control panicked: {}", said.unwrap_or("it did not say why")))
 }
 
+/// What was polled of one partition.
+type Part = (Topic, Partition, Vec<Delivery>);
+
 /// Parts deliveries where the partition changes; each part keeps the order.
-fn by_partition(deliveries: Vec<Delivery>) -> Vec<(Topic, Partition, Vec<Delivery>)> {
-    let mut parts: Vec<(Topic, Partition, Vec<Delivery>)> = Vec::new();
+fn by_partition(deliveries: Vec<Delivery>) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
     for delivery in deliveries {
         match parts.last_mut() {
             Some((topic, partition, part)) if *topic == delivery.topic && *partition == delivery.partition => {
@@ -329,6 +403,9 @@ fn by_partition(deliveries: Vec<Delivery>) -> Vec<(Topic, Partition, Vec<Deliver
 /// How long a poll waits for records: also how soon a new sensor type flows and a stop is noticed.
 pub(crate) const POLL_WAIT: Duration = Duration::from_millis(100);
 
+/// How many times as long as it takes to ask the log how far it is nothing is asked.
+const ASKING_REST: u32 = 50;
+
 /// Keeps the counters in line with the log, for ever.
 pub(crate) async fn refresh(
     log: Arc<dyn Log>,
@@ -336,19 +413,27 @@ pub(crate) async fn refresh(
     progress: Progress,
     interval: Duration,
 ) -> Infallible {
+    let mut changes = registry.changes();
+    let mut mark = Mark::default();
     loop {
-        let types = registry.sensor_types();
-        let mut topics = Vec::new();
-        for sensor_type in types {
-            let topic = Topic::readings(&sensor_type.id);
-            // A topic that can't be asked keeps what is known of it; the worker tells that the log is away.
-            let committed = log.committed(GROUP, &topic).await;
-            if let (Ok(committed), Ok(extents)) = (committed, log.extents(&topic).await) {
-                progress.refresh(&topic, sensor_type.number, &extents, &committed);
-            }
-            topics.push(topic);
+        let began = Instant::now();
+        if changes.has_changed().unwrap_or(false) {
+            changes.mark_unchanged();
+            let is_there =
+                |topic: &Topic| topic.sensor_type().is_some_and(|id| registry.sensor_type(id.as_str()).is_some());
+            progress.keep_only(is_there);
+            mark = Mark::default();
         }
-        progress.keep_only(&topics);
-        tokio::time::sleep(interval).await;
+        // A topic that can't be asked keeps what is known of it; the worker tells that the log is away.
+        if let Ok(told) = log.progress(GROUP, mark).await {
+            for standing in &told.standings {
+                let sensor_type = standing.topic.sensor_type().and_then(|id| registry.sensor_type(id.as_str()));
+                if let Some(sensor_type) = sensor_type {
+                    progress.refresh(standing, sensor_type.number);
+                }
+            }
+            mark = told.mark;
+        }
+        tokio::time::sleep(interval.max(began.elapsed() * ASKING_REST)).await;
     }
 }

@@ -1,6 +1,6 @@
 //! What Prometheus is told of flags: how many values got which, by test, and by sensor as well where they stand out.
 //!
-//! **Invariant:** at most [`SENSORS_MAX`] sensors have series of their own; those that come later share one.
+//! **Invariant:** at most [`SENSORS_MAX`] sensors and [`TOPICS_MAX`] sensor types have series of their own; those that come later share one.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,8 +8,10 @@ use std::{
 };
 
 use checks::{Test, TestFlags};
-use domain::{Flag, SensorId, SensorType};
+use domain::{Flag, PropertyId, SensorId, SensorType, SensorTypeId};
 use prometheus::{IntCounterVec, Opts};
+
+use crate::named::{OTHERS, TOPICS_MAX};
 
 /// Flags given by this process, by sensor type, property, test and flag; a judgement that takes the place of another counts again.
 pub const FLAGS: &str = "iot_hub_quality_flags_total";
@@ -18,8 +20,6 @@ pub const FLAGGED: &str = "iot_hub_quality_flagged_total";
 
 /// The most sensors with series of their own.
 const SENSORS_MAX: usize = 1_000;
-/// Stands for all other sensors: no id has a parenthesis.
-const OTHERS: &str = "(others)";
 
 /// The flags, in the order in which they are counted.
 const FLAGS_OF_VALUES: [Flag; 5] = [Flag::Good, Flag::NotEvaluated, Flag::Suspect, Flag::Fail, Flag::Missing];
@@ -29,6 +29,8 @@ const FLAGS_OF_VALUES: [Flag; 5] = [Flag::Good, Flag::NotEvaluated, Flag::Suspec
 pub(crate) struct FlagMetrics {
     given: IntCounterVec,
     flagged: IntCounterVec,
+    /// The sensor types with series of their own.
+    types: Arc<Mutex<HashSet<SensorTypeId>>>,
     /// The sensors with series of their own.
     sensors: Arc<Mutex<HashSet<SensorId>>>,
 }
@@ -42,26 +44,32 @@ impl FlagMetrics {
         let flagged = IntCounterVec::new(flagged, &["sensor_type", "sensor_id", "property", "test", "flag"])?;
         registry.register(Box::new(given.clone()))?;
         registry.register(Box::new(flagged.clone()))?;
-        Ok(Self { given, flagged, sensors: Arc::default() })
+        Ok(Self { given, flagged, types: Arc::default(), sensors: Arc::default() })
     }
 
     /// Takes note of flags given to the values of a sensor type.
     pub(crate) fn add(&self, sensor_type: &SensorType, counts: FlagCounts<'_>) {
-        for (property, counts) in sensor_type.property_ids.iter().zip(&counts.by_test) {
+        let mut types = self.types.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = &sensor_type.id;
+        let is_named = types.contains(id) || types.len() < TOPICS_MAX && types.insert(id.clone());
+        drop(types);
+        let name = |property: &PropertyId| if is_named { property.to_string() } else { OTHERS.to_owned() };
+        let type_name = if is_named { id.as_str() } else { OTHERS };
+        for (property, counts) in sensor_type.property_ids.iter().map(name).zip(&counts.by_test) {
             for (test, counts) in Test::ALL.into_iter().zip(counts) {
                 for (flag, count) in FLAGS_OF_VALUES.into_iter().zip(counts).filter(|(_, count)| **count > 0) {
-                    let labels = [sensor_type.id.as_str(), property.as_str(), test.as_str(), flag_text(flag)];
+                    let labels = [type_name, property.as_str(), test.as_str(), flag_text(flag)];
                     self.given.with_label_values(&labels).inc_by(*count);
                 }
             }
         }
         let mut sensors = self.sensors.lock().unwrap_or_else(PoisonError::into_inner);
         for ((sensor_id, property, test, flag), count) in counts.by_sensor {
-            let is_named =
+            let has_own =
                 sensors.contains(sensor_id) || sensors.len() < SENSORS_MAX && sensors.insert(sensor_id.clone());
-            let sensor = if is_named { sensor_id.as_str() } else { OTHERS };
-            let property = sensor_type.property_ids[property].as_str();
-            let labels = [sensor_type.id.as_str(), sensor, property, test.as_str(), flag_text(flag)];
+            let sensor = if has_own { sensor_id.as_str() } else { OTHERS };
+            let property = name(&sensor_type.property_ids[property]);
+            let labels = [type_name, sensor, &property, test.as_str(), flag_text(flag)];
             self.flagged.with_label_values(&labels).inc_by(count);
         }
     }

@@ -21,6 +21,7 @@ mod flag_metrics;
 mod follow;
 mod judgement;
 pub mod metrics;
+mod named;
 mod notices;
 mod plan;
 mod rejudge;

@@ -9,15 +9,15 @@ use std::{
     time::Duration,
 };
 
-use domain::{Partition, SensorTypeId, Timestamp, Topic};
-use ports::{Committed, Extent, Totals};
+use domain::{Partition, Position, SensorTypeId, Timestamp, Topic};
+use ports::{Committed, Standing, Totals};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
 
-use crate::flag_metrics::FlagMetrics;
+use crate::{flag_metrics::FlagMetrics, named::Named};
 
 /// Readings and deletions the log took, by topic.
 pub const APPENDED: &str = "iot_hub_readings_appended_total";
@@ -46,6 +46,7 @@ pub struct Metrics {
     progress: Progress,
     freshness: HistogramVec,
     dead_letters: IntCounterVec,
+    named: Named,
     unjudged: IntCounterVec,
     batch: Histogram,
     write: Histogram,
@@ -63,8 +64,11 @@ impl Metrics {
             .buckets(prometheus::exponential_buckets(1.0, 4.0, 9)?);
         let write = HistogramOpts::new(WRITE, "Duration of one write to the store");
         let dead_letters = Opts::new(DEAD_LETTERS, "Dead letters appended by this process");
+        let progress = Progress::register(registry)?;
+        let named = progress.named.clone();
         let metrics = Self {
-            progress: Progress::register(registry)?,
+            progress,
+            named,
             freshness: HistogramVec::new(freshness.buckets(FRESHNESS_BUCKETS_S.to_vec()), &["topic"])?,
             dead_letters: IntCounterVec::new(dead_letters, &["topic"])?,
             unjudged: IntCounterVec::new(
@@ -98,7 +102,7 @@ impl Metrics {
     ) {
         self.write.observe(took.as_secs_f64());
         self.batch.observe(accepted.len() as f64);
-        let freshness = self.freshness.with_label_values(&[topic.as_str()]).local();
+        let freshness = self.freshness.with_label_values(&[self.named.name(topic)]).local();
         // A clock that was set back makes no negative times: `since` stops at zero.
         accepted.for_each(|accepted_at| freshness.observe(now.since(accepted_at).as_secs_f64()));
         freshness.flush();
@@ -111,7 +115,7 @@ impl Metrics {
 
     /// Takes note of dead letters that are durable.
     pub(crate) fn dead_letters(&self, topic: &Topic, count: usize) {
-        self.dead_letters.with_label_values(&[topic.as_str()]).inc_by(count as u64);
+        self.dead_letters.with_label_values(&[self.named.name(topic)]).inc_by(count as u64);
     }
 }
 
@@ -120,7 +124,9 @@ impl Metrics {
 /// It speaks of the whole group: where several members run, all say the same, and a query takes one of them, not their sum.
 #[derive(Clone)]
 pub(crate) struct Progress {
+    /// Only of topics that ever had a record.
     places: Arc<Mutex<BTreeMap<Topic, Places>>>,
+    named: Named,
     appended: IntCounterVec,
     processed: IntCounterVec,
     pending: IntGaugeVec,
@@ -148,6 +154,7 @@ impl Progress {
         let processed = Opts::new(PROCESSED, "What became of the records of a topic, since it was made");
         let progress = Self {
             places: Arc::default(),
+            named: Named::default(),
             appended: IntCounterVec::new(
                 Opts::new(APPENDED, "Records the log took, since the topic was made"),
                 &["topic"],
@@ -164,18 +171,21 @@ impl Progress {
     }
 
     /// Takes over what the log says of a topic.
-    pub(crate) fn refresh(&self, topic: &Topic, type_number: u64, extents: &[Extent], committed: &[Committed]) {
+    pub(crate) fn refresh(&self, standing: &Standing, type_number: u64) {
+        if standing.extents.iter().all(|extent| extent.end == Position(0)) {
+            return;
+        }
         let mut topics = self.lock();
-        let places = topics.entry(topic.clone()).or_default();
+        let places = topics.entry(standing.topic.clone()).or_default();
         if places.type_number != type_number {
             *places = Places { type_number, by_partition: BTreeMap::new() };
         }
-        for extent in extents {
+        for extent in &standing.extents {
             let place = places.by_partition.entry(extent.partition).or_default();
             place.start = place.start.max(extent.start.0);
             place.end = place.end.max(extent.end.0);
         }
-        for committed in committed {
+        for committed in &standing.committed {
             places.by_partition.entry(committed.partition).or_default().advance(*committed);
         }
     }
@@ -188,8 +198,8 @@ impl Progress {
     }
 
     /// Forgets every topic but these.
-    pub(crate) fn keep_only(&self, topics: &[Topic]) {
-        self.lock().retain(|topic, _| topics.contains(topic));
+    pub(crate) fn keep_only(&self, is_kept: impl Fn(&Topic) -> bool) {
+        self.lock().retain(|topic, _| is_kept(topic));
     }
 }
 
@@ -234,7 +244,7 @@ impl Collector for Progress {
         self.processed.reset();
         self.pending.reset();
         for (topic, places) in topics.iter() {
-            let topic = topic.as_str();
+            let topic = self.named.name(topic);
             for place in places.by_partition.values() {
                 self.appended.with_label_values(&[topic]).inc_by(place.end);
                 let totals = place.totals();
@@ -246,5 +256,52 @@ impl Collector for Progress {
             }
         }
         [self.appended.collect(), self.processed.collect(), self.pending.collect()].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ports::Extent;
+
+    use super::*;
+    use crate::named::{OTHERS, TOPICS_MAX};
+
+    /// A topic of which all but one of `records` records are stored.
+    fn standing(number: usize, records: u64) -> Standing {
+        let partition = Partition(0);
+        let stored = records.saturating_sub(1);
+        Standing {
+            topic: Topic::from_name(&format!("readings.t{number}")),
+            extents: vec![Extent { partition, start: Position(0), end: Position(records) }],
+            committed: vec![Committed {
+                partition,
+                position: Position(stored),
+                totals: Totals { stored, ..Totals::default() },
+            }],
+        }
+    }
+
+    #[test]
+    fn topics_without_records_have_no_series_and_those_beyond_the_bound_share_some() {
+        let registry = prometheus::Registry::new();
+        let metrics = Metrics::register(&registry).expect("registered");
+        let topics = TOPICS_MAX + 500;
+        for number in 0..topics {
+            metrics.progress().refresh(&standing(number, 3), 1);
+        }
+        for number in topics..2 * topics {
+            metrics.progress().refresh(&standing(number, 0), 1);
+        }
+        for round in 0..2 {
+            let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
+            assert_eq!(text.matches("iot_hub_readings_appended_total{").count(), TOPICS_MAX + 1, "round {round}");
+            let of_others = |name: &str| {
+                let its = |line: &&str| line.starts_with(name) && line.contains(&format!("topic=\"{OTHERS}\""));
+                let values =
+                    text.lines().filter(its).map(|line| line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()));
+                values.map(|value| value.expect("a number")).sum::<u64>()
+            };
+            assert_eq!([APPENDED, PROCESSED, PENDING].map(of_others), [1_500, 1_000, 500]);
+        }
     }
 }

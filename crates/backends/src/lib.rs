@@ -2,10 +2,16 @@
 //!
 //! **Invariant:** only this crate asks which backend is configured; everybody else has the ports.
 
+#[cfg(feature = "distributed")]
+use std::sync::{Mutex, PoisonError};
 use std::{path::PathBuf, sync::Arc};
 
 #[cfg(feature = "distributed")]
-use distributed::{findings::ElasticFindings, log::KafkaLog, store::ElasticStore};
+use distributed::{
+    findings::ElasticFindings,
+    log::{Endangered, KafkaLog},
+    store::ElasticStore,
+};
 use domain::Sensor;
 use embedded::Folder;
 use ports::{Clock, ErrorKind, Findings, Log, PortError, Store};
@@ -60,7 +66,7 @@ pub struct Backends {
 enum Place {
     Embedded(PathBuf, Arc<Folder>),
     #[cfg(feature = "distributed")]
-    Distributed(Arc<KafkaLog>, Arc<ElasticStore>),
+    Distributed(Arc<KafkaLog>, Arc<ElasticStore>, Arc<Mutex<Vec<Endangered>>>),
 }
 
 impl Backends {
@@ -80,7 +86,7 @@ impl Backends {
                 let findings = Arc::new(ElasticFindings::new(store)?);
                 let store = Arc::new(ElasticStore::new((**store).clone())?);
                 let log = Arc::new(KafkaLog::open((**log).clone(), clock).await?);
-                let place = Place::Distributed(Arc::clone(&log), Arc::clone(&store));
+                let place = Place::Distributed(Arc::clone(&log), Arc::clone(&store), Arc::default());
                 Ok(Self { log, store, findings, place })
             }
         }
@@ -124,7 +130,9 @@ impl Backends {
         match &self.place {
             Place::Embedded(..) => Upkeep::None,
             #[cfg(feature = "distributed")]
-            Place::Distributed(log, store) => Upkeep::Servers(Arc::clone(log), Arc::clone(store)),
+            Place::Distributed(log, store, endangered) => {
+                Upkeep::Servers(Arc::clone(log), Arc::clone(store), Arc::clone(endangered))
+            }
         }
     }
 
@@ -142,7 +150,7 @@ impl Backends {
                 None => Ok(false),
             },
             #[cfg(feature = "distributed")]
-            Place::Distributed(log, _) => log.close().await.map(|()| true),
+            Place::Distributed(log, ..) => log.close().await.map(|()| true),
         }
     }
 }
@@ -152,21 +160,28 @@ impl Backends {
 pub enum Upkeep {
     /// There is none: the data folder looks after itself.
     None,
-    /// Retention of topics on Kafka, sensors shown in Elasticsearch.
+    /// Retention of topics on Kafka, sensors shown in Elasticsearch, and what the last round found that is about to be deleted unread.
     #[cfg(feature = "distributed")]
-    Servers(Arc<KafkaLog>, Arc<ElasticStore>),
+    Servers(Arc<KafkaLog>, Arc<ElasticStore>, Arc<Mutex<Vec<Endangered>>>),
 }
 
 impl Upkeep {
-    /// Removes from the log what is old and read by all.
+    /// Removes from the log what is old and read by all, and looks where records that `group` has not read are about to be deleted by
+    /// somebody else's rules.
     ///
     /// # Errors
     /// `Unavailable`; to be tried again next time.
-    pub async fn apply_retention(&self) -> Result<(), PortError> {
+    pub async fn apply_retention(&self, group: &str) -> Result<(), PortError> {
+        #[cfg(not(feature = "distributed"))]
+        let _ = group;
         match self {
             Self::None => Ok(()),
             #[cfg(feature = "distributed")]
-            Self::Servers(log, _) => log.apply_retention().await,
+            Self::Servers(log, _, endangered) => {
+                let found = log.endangered(group).await?;
+                *endangered.lock().unwrap_or_else(PoisonError::into_inner) = found;
+                log.apply_retention().await
+            }
         }
     }
 
@@ -180,22 +195,23 @@ impl Upkeep {
         match self {
             Self::None => Ok(()),
             #[cfg(feature = "distributed")]
-            Self::Servers(_, store) => store.show_sensors(&sensors()).await.map(drop),
+            Self::Servers(_, store, _) => store.show_sensors(&sensors()).await.map(drop),
         }
     }
 
-    /// Says where records that `group` has not read are about to be deleted by somebody else's rules.
+    /// Says where records that `group` has not read are about to be deleted by somebody else's rules, as the last round of
+    /// [`apply_retention`](Self::apply_retention) found it.
     ///
     /// # Errors
     /// Which, in words for a person.
-    pub async fn check_unread(&self, group: &str) -> Result<(), String> {
+    pub fn check_unread(&self, group: &str) -> Result<(), String> {
         #[cfg(not(feature = "distributed"))]
         let _ = group;
         match self {
             Self::None => Ok(()),
             #[cfg(feature = "distributed")]
-            Self::Servers(log, _) => {
-                let endangered = log.endangered(group).await.map_err(|error| error.to_string())?;
+            Self::Servers(_, _, endangered) => {
+                let endangered = endangered.lock().unwrap_or_else(PoisonError::into_inner);
                 let Some(first) = endangered.first() else { return Ok(()) };
                 Err(format!(
                     "Kafka is about to delete records that `{group}` has not read, in `{}` partition(s), such as `{}` of topic `{}`, \

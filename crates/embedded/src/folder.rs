@@ -141,6 +141,11 @@ impl Folder {
         Arc::clone(&self.log) as _
     }
 
+    #[cfg(test)]
+    pub(crate) fn embedded_log(&self) -> &EmbeddedLog {
+        &self.log
+    }
+
     /// The store in this folder.
     pub fn store(&self) -> Arc<dyn Store> {
         Arc::clone(&self.store) as _

@@ -9,10 +9,9 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use backends::{Backends, OpenError, Upkeep};
-use domain::Topic;
 use futures_util::future::BoxFuture;
 use ingest_api::{ReadinessCheck, Surface};
-use ports::{Clock, ErrorKind, Log, PortError, SystemClock};
+use ports::{Clock, ErrorKind, Log, Mark, PortError, Standing, SystemClock};
 use registry::{Registry, RegistryError};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
@@ -169,7 +168,7 @@ impl Hub<'_> {
             control.await?;
         }
         if self.services == Services::All && !running.consumer.is_finished() {
-            process_pending(&self.backends.log(), &registry).await;
+            process_pending(&self.backends.log()).await;
         }
         running.stop_consumer.send_replace(true);
         running.consumer.await?;
@@ -360,8 +359,7 @@ fn is_away(error: &RegistryError) -> bool {
 /// Lets `/health/ready` say that unread records are about to be lost.
 fn unread_is_safe(upkeep: Upkeep) -> ReadinessCheck {
     let check = move || -> BoxFuture<'static, Result<(), String>> {
-        let upkeep = upkeep.clone();
-        Box::pin(async move { upkeep.check_unread(qc_consumer::GROUP).await })
+        Box::pin(std::future::ready(upkeep.check_unread(qc_consumer::GROUP)))
     };
     ReadinessCheck { name: "retention", check: Arc::new(check) }
 }
@@ -377,7 +375,7 @@ async fn keep_up(upkeep: Upkeep, registry: Registry) -> Infallible {
 async fn apply_retention(upkeep: &Upkeep) -> Infallible {
     loop {
         tokio::time::sleep(UPKEEP_EVERY).await;
-        if let Err(error) = upkeep.apply_retention().await {
+        if let Err(error) = upkeep.apply_retention(qc_consumer::GROUP).await {
             tracing::warn!(%error, "the log's retention can't be applied now; the next round tries again");
         }
     }
@@ -409,10 +407,10 @@ async fn until_ended(
 }
 
 /// Waits until quality control has read all that was accepted, or its time is up.
-async fn process_pending(log: &Arc<dyn Log>, registry: &Registry) {
+async fn process_pending(log: &Arc<dyn Log>) {
     let deadline = Instant::now() + PENDING_GRACE;
     loop {
-        match pending(log, registry).await {
+        match pending(&**log).await {
             Ok(0) => return,
             Ok(pending) if Instant::now() >= deadline => {
                 tracing::warn!(
@@ -431,18 +429,7 @@ async fn process_pending(log: &Arc<dyn Log>, registry: &Registry) {
 }
 
 /// How many records quality control has not committed yet.
-async fn pending(log: &Arc<dyn Log>, registry: &Registry) -> Result<u64, PortError> {
-    let mut pending = 0;
-    for sensor_type in registry.sensor_types() {
-        let topic = Topic::readings(&sensor_type.id);
-        let committed = match log.committed(qc_consumer::GROUP, &topic).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            committed => committed?,
-        };
-        for extent in log.extents(&topic).await? {
-            let position = committed.iter().find(|committed| committed.partition == extent.partition);
-            pending += extent.end.0.saturating_sub(position.map_or(0, |committed| committed.position.0));
-        }
-    }
-    Ok(pending)
+async fn pending(log: &dyn Log) -> Result<u64, PortError> {
+    let progress = log.progress(qc_consumer::GROUP, Mark::default()).await?;
+    Ok(progress.standings.iter().map(Standing::pending).sum())
 }

@@ -11,6 +11,7 @@ mod findings;
 pub mod leases;
 mod log;
 pub mod memory;
+mod progress;
 mod store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -20,6 +21,7 @@ pub use log::{
     Appended, Batch, Committed, Consumer, Content, Delivery, Document, Extent, Log, Reader, TopicKind, Totals,
     Undecodable,
 };
+pub use progress::{Mark, Progress, Standing};
 pub use store::{
     Bucket, BucketQuery, Judge, Order, Outcome, ReadingQuery, Revisions, Scan, SensorQuery, SensorRows, SensorSummary,
     Store, TimeRange,

@@ -5,7 +5,10 @@ use std::{ops::Add, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use domain::{Deletion, Partition, Position, Readings, Rejudgement, Timestamp, Topic, TypeVersion};
 
-use crate::PortError;
+use crate::{
+    PortError,
+    progress::{Mark, Progress},
+};
 
 /// Ordered, durable records by topic.
 ///
@@ -65,6 +68,13 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// `NotFound` for an unknown topic, `Unavailable`.
     async fn committed(&self, group: &str, topic: &Topic) -> Result<Vec<Committed>, PortError>;
+
+    /// How far the topics of records are, and a group on them: of all that have changed since `since` was answered, the default of which is
+    /// the beginning. Others may be among them; removed ones are not. Costs no more than what has changed, where the log can know that.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    async fn progress(&self, group: &str, since: Mark) -> Result<Progress, PortError>;
 
     /// Says whether appends can be taken now.
     ///
@@ -242,9 +252,10 @@ pub trait Consumer: Send {
     /// `Unavailable`.
     async fn subscribe(&mut self, topics: &[Topic]) -> Result<(), PortError>;
 
-    /// The next records of any one of its partitions, up to about `records_max` (a batch is not cut); waits up to `wait` where
-    /// there are none, then answers with none. Partitions take turns. What was polled before need not be committed yet; its partition may be
-    /// taken away, and even come back from another member, while this waits.
+    /// The next records of its partitions, up to about `records_max` in all (a batch is not cut); waits up to `wait` where there are none,
+    /// then answers with none. Those of one partition follow each other in the answer, in position order. Partitions take turns, and one
+    /// without records costs nothing. What was polled before need not be committed yet; its partition may be taken away, and even come back
+    /// from another member, while this waits.
     ///
     /// # Errors
     /// `Unavailable`, `Corrupt`. Where one partition can't be read, the error names it and later polls answer with the others for a while.
@@ -253,12 +264,22 @@ pub trait Consumer: Send {
     /// What the group had committed when this member got the partition, or what this member committed since.
     fn committed(&self, topic: &Topic, partition: Partition) -> Committed;
 
-    /// Saves position and totals together. A commit never outlives, in any crash, a store write that returned before it.
+    /// Saves position and totals together, of any number of partitions at once; answers one by one, in order. A commit never outlives, in any
+    /// crash, a store write that returned before it.
     ///
     /// # Errors
-    /// `Conflict` where the partition is another member's by now: what was done since the last commit is done again there;
+    /// Of each: `Conflict` where the partition is another member's by now: what was done since the last commit is done again there;
     /// `Unavailable`, `DiskFull`, `Failed`.
-    async fn commit(&mut self, topic: &Topic, committed: Committed) -> Result<(), PortError>;
+    async fn commit_all(&mut self, commits: &[(Topic, Committed)]) -> Vec<Result<(), PortError>>;
+
+    /// The same for one partition.
+    ///
+    /// # Errors
+    /// As [`commit_all`](Self::commit_all).
+    async fn commit(&mut self, topic: &Topic, committed: Committed) -> Result<(), PortError> {
+        let answers = self.commit_all(&[(topic.clone(), committed)]).await;
+        answers.into_iter().next().unwrap_or(Ok(()))
+    }
 
     /// Goes back to the committed position of one partition, after a failure: what was polled of it since is delivered again, after `pause`.
     /// All other partitions go on. Nothing comes of it where the partition is not this member's.

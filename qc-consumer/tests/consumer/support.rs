@@ -15,9 +15,9 @@ use domain::{
     Topic, TypeVersion, Value,
 };
 use ports::{
-    Appended, Batch, Bucket, BucketQuery, Clock, Committed, Consumer, Delivery, ErrorKind, Extent, Judge, Log, Outcome,
-    PortError, Reader, ReadingQuery, Revisions, Scan, SensorQuery, SensorSummary, Store, SystemClock, TopicKind,
-    Totals,
+    Appended, Batch, Bucket, BucketQuery, Clock, Committed, Consumer, Delivery, ErrorKind, Extent, Judge, Log, Mark,
+    Outcome, PortError, Progress, Reader, ReadingQuery, Revisions, Scan, SensorQuery, SensorSummary, Store,
+    SystemClock, TopicKind, Totals,
     memory::{LogSettings, MemoryLog, MemoryStore},
 };
 use qc_consumer::{Backoff, Config, Error, GROUP, Metrics, Ports, Status};
@@ -149,6 +149,9 @@ impl Log for FaultyLog {
     async fn committed(&self, group: &str, topic: &Topic) -> Result<Vec<Committed>, PortError> {
         self.0.committed(group, topic).await
     }
+    async fn progress(&self, group: &str, since: Mark) -> Result<Progress, PortError> {
+        self.0.progress(group, since).await
+    }
     async fn ready(&self) -> Result<(), PortError> {
         self.0.ready().await
     }
@@ -167,10 +170,17 @@ impl Consumer for FaultyConsumer {
     fn committed(&self, topic: &Topic, partition: Partition) -> Committed {
         self.0.committed(topic, partition)
     }
-    async fn commit(&mut self, topic: &Topic, committed: Committed) -> Result<(), PortError> {
-        self.1.at(Step::Commit).await?;
-        self.0.commit(topic, committed).await?;
-        self.1.at(Step::Committed).await
+    async fn commit_all(&mut self, commits: &[(Topic, Committed)]) -> Vec<Result<(), PortError>> {
+        let mut answers = Vec::new();
+        for (topic, committed) in commits {
+            let mut commit = async || {
+                self.1.at(Step::Commit).await?;
+                self.0.commit(topic, *committed).await?;
+                self.1.at(Step::Committed).await
+            };
+            answers.push(commit().await);
+        }
+        answers
     }
     async fn hold_back(&mut self, topic: &Topic, partition: Partition, pause: Duration) -> Result<(), PortError> {
         self.0.hold_back(topic, partition, pause).await

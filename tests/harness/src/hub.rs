@@ -179,6 +179,14 @@ impl Hub {
         self.processes.iter().map(Process::memory_peak_bytes).max().unwrap_or_default()
     }
 
+    /// The processor time that its programs have used since their last start.
+    ///
+    /// # Panics
+    /// Where the system does not say.
+    pub fn cpu_time(&self) -> Duration {
+        self.processes.iter().map(Process::cpu_time).sum()
+    }
+
     /// A request to build on.
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         request(&self.client, method, self.url(path))

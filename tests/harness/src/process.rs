@@ -80,6 +80,15 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") * 1024
     }
 
+    /// The processor time it has used since its last start.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("a process has a status");
+        // Behind the name, which may hold anything: user and system time are the 12th and 13th, in hundredths of a second.
+        let (_, fields) = stat.rsplit_once(')').expect("the name is in parentheses");
+        let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+        Duration::from_millis(10 * ticks)
+    }
+
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it runs, or has been waited for");
         self.child.wait().expect("it was started here");

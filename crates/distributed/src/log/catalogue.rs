@@ -59,11 +59,13 @@ pub(super) struct Catalogue {
     state: Mutex<State>,
     /// The position behind what was read; moves with everything that is read.
     read_to: watch::Sender<u64>,
+    /// Counts the changes of topics.
+    topics: watch::Sender<u64>,
 }
 
 impl Catalogue {
     pub fn new() -> Self {
-        Self { state: Mutex::default(), read_to: watch::channel(0).0 }
+        Self { state: Mutex::default(), read_to: watch::channel(0).0, topics: watch::channel(0).0 }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -96,9 +98,20 @@ impl Catalogue {
         groups.filter(|(_, its)| **its == generation).map(|(group, _)| group.clone()).collect()
     }
 
-    /// Moves when the catalogue changes.
+    /// Moves when a topic was made or removed.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.read_to.subscribe()
+        self.topics.subscribe()
+    }
+
+    /// All topics that are there, each with the groups that ever committed on it as it is now.
+    pub fn all_with_groups(&self) -> Vec<(Topic, Live, Vec<String>)> {
+        let state = self.state();
+        let of = |(topic, entry): (&Topic, &Entry)| {
+            let live = Live { kind: entry.kind?, generation: entry.generation };
+            let groups = state.groups.get(topic).into_iter().flatten().filter(|(_, its)| **its == live.generation);
+            Some((topic.clone(), live, groups.map(|(group, _)| group.clone()).collect()))
+        };
+        state.topics.iter().filter_map(of).collect()
     }
 
     /// Waits until everything before `end` was read.
@@ -106,7 +119,7 @@ impl Catalogue {
     /// # Errors
     /// `Unavailable` where that takes too long.
     pub async fn read_to(&self, end: u64, longest: Duration) -> Result<(), PortError> {
-        let mut changes = self.changes();
+        let mut changes = self.read_to.subscribe();
         match timeout(longest, changes.wait_for(|read_to| *read_to >= end)).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(PortError::new(ErrorKind::Unavailable, "the catalogue of topics can't be read")),
@@ -134,6 +147,8 @@ impl Catalogue {
             None => match serde_json::from_slice(value) {
                 Ok(entry) => {
                     state.topics.insert(Topic::from_name(key), entry);
+                    drop(state);
+                    self.topics.send_modify(|count| *count += 1);
                 }
                 Err(error) => tracing::warn!(key, %error, "an entry of the catalogue of topics can't be read"),
             },

@@ -63,13 +63,17 @@ pub(super) fn of(element: &TopicPartitionListElem<'_>, generation: u32) -> Resul
     Ok(parse(Partition(element.partition() as u32), offset, &metadata, generation))
 }
 
-/// A commit as it is sent.
-pub(super) fn to_list(topic: &str, committed: &Committed, generation: u32) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::new();
+/// Adds a commit to what is sent.
+pub(super) fn add_to(
+    list: &mut TopicPartitionList,
+    topic: &str,
+    committed: &Committed,
+    generation: u32,
+) -> Result<(), KafkaError> {
     let mut element = list.add_partition(topic, committed.partition.0 as i32);
     element.set_offset(Offset::Offset(i64::try_from(committed.position.0).unwrap_or(i64::MAX)))?;
     element.set_metadata(metadata(generation, &committed.totals));
-    Ok(list)
+    Ok(())
 }
 
 #[cfg(test)]

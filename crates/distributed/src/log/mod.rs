@@ -30,7 +30,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domain::{Partition, Position, Topic};
-use ports::{Appended, Batch, Clock, Committed, Consumer, ErrorKind, Extent, Log, PortError, Reader, TopicKind};
+use ports::{
+    Appended, Batch, Clock, Committed, Consumer, ErrorKind, Extent, Log, Mark, PortError, Progress, Reader, TopicKind,
+};
 
 use catalogue::{Entry, Live};
 pub use retention::Endangered;
@@ -169,6 +171,10 @@ impl Log for KafkaLog {
     async fn committed(&self, group: &str, topic: &Topic) -> Result<Vec<Committed>, PortError> {
         let live = self.shared.live(topic).await?;
         self.shared.committed(group, topic, live).await
+    }
+
+    async fn progress(&self, group: &str, _since: Mark) -> Result<Progress, PortError> {
+        self.shared.progress(group).await
     }
 
     async fn ready(&self) -> Result<(), PortError> {

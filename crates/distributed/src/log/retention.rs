@@ -1,22 +1,29 @@
 //! What may go and what must stay: the hub's own retention, and the bound of what it holds.
 
 use std::{
+    collections::{BTreeSet, HashMap},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use domain::{Partition, Position, Timestamp, Topic};
-use ports::{Committed, ErrorKind, Extent, PortError, TopicKind};
+use domain::{Partition, Position, Topic};
+use ports::{Committed, ErrorKind, Extent, Mark, PortError, Progress, Standing, TopicKind};
 use rdkafka::Offset;
 use tokio::time::Instant;
 
-use super::{Shared, catalogue::Live};
+use super::{Shared, catalogue::Live, offsets::Asked};
 
 /// How long it is believed how much the log holds.
 const BELIEVED: Duration = Duration::from_secs(10);
+/// How many times as long as a count took it is believed, at least.
+const COUNTING: u32 = 20;
+/// How long it is believed what Kafka says of a topic's own retention.
+const CONFIGS_BELIEVED: Duration = Duration::from_secs(600);
+/// The most topics in one request for their configuration.
+const CONFIGS_MAX: usize = 200;
 /// How long it is believed that the log is full.
 const BELIEVED_FULL: Duration = Duration::from_millis(200);
 /// What part of a topic's own retention the oldest unread record may have lived through before it is told: four fifths.
@@ -26,7 +33,8 @@ const NEAR: (u32, u32) = (4, 5);
 #[derive(Default)]
 pub(super) struct Room {
     held: AtomicU64,
-    counted: Mutex<Option<Instant>>,
+    /// When it was counted last, and how long that took.
+    counted: Mutex<Option<(Instant, Duration)>>,
     counting: tokio::sync::Mutex<()>,
 }
 
@@ -36,14 +44,20 @@ impl Room {
         self.held.fetch_add(records as u64, Ordering::Relaxed);
     }
 
-    fn is_known(&self, longest: Duration) -> bool {
-        let counted = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.is_some_and(|at| at.elapsed() < longest)
+    /// How long ago it was counted; `None` where it never was.
+    fn age(&self) -> Option<Duration> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).map(|(at, _)| at.elapsed())
     }
 
-    fn set(&self, held: u64) {
+    /// How long a count is believed: longer where counting takes long.
+    fn believed(&self) -> Duration {
+        let counted = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.map_or(BELIEVED, |(_, took)| BELIEVED.max(took * COUNTING))
+    }
+
+    fn set(&self, held: u64, took: Duration) {
         self.held.store(held, Ordering::Relaxed);
-        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), took));
     }
 }
 
@@ -59,15 +73,15 @@ pub struct Endangered {
 }
 
 impl Shared {
-    /// Says whether `records` more may be held.
-    pub async fn check_room(&self, records: usize) -> Result<(), PortError> {
-        if !self.room.is_known(BELIEVED) {
-            self.count(BELIEVED).await?;
-        }
+    /// Says whether `records` more may be held. What others have appended is counted now and then, behind the back of appends.
+    pub async fn check_room(self: &Arc<Self>, records: usize) -> Result<(), PortError> {
         let records_max = self.settings.records_max;
         let is_full = || self.room.held.load(Ordering::Relaxed).saturating_add(records as u64) > records_max;
-        if is_full() && !self.room.is_known(BELIEVED_FULL) {
-            self.count(BELIEVED_FULL).await?;
+        match self.room.age() {
+            None => self.count(BELIEVED).await?,
+            Some(_) if is_full() => self.count(BELIEVED_FULL).await?,
+            Some(age) if age >= self.room.believed() => self.count_aside(),
+            Some(_) => {}
         }
         if !is_full() {
             return Ok(());
@@ -81,20 +95,30 @@ impl Shared {
     /// Counts what is held, unless somebody else just did.
     async fn count(&self, longest: Duration) -> Result<(), PortError> {
         let _counting = self.room.counting.lock().await;
-        if self.room.is_known(longest) {
+        if self.room.age().is_some_and(|age| age < longest) {
             return Ok(());
         }
         self.count_now().await
     }
 
-    async fn count_now(&self) -> Result<(), PortError> {
-        let mut held = 0;
-        for (topic, live) in self.catalogue.all() {
-            if live.kind == TopicKind::Records {
-                held += self.extents(&topic, live).await?.iter().map(|its| its.end.0 - its.start.0).sum::<u64>();
+    /// Counts what is held while appends go on, unless somebody else is counting.
+    fn count_aside(self: &Arc<Self>) {
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            let Ok(_counting) = shared.room.counting.try_lock() else { return };
+            if let Err(error) = shared.count_now().await {
+                // Appends meet the same, and tell it.
+                tracing::debug!(%error, "what the log holds can't be counted");
             }
-        }
-        self.room.set(held);
+        });
+    }
+
+    async fn count_now(&self) -> Result<(), PortError> {
+        let began = Instant::now();
+        let is_records = |(_, live): &(Topic, Live)| live.kind == TopicKind::Records;
+        let topics: Vec<_> = self.catalogue.all().into_iter().filter(is_records).collect();
+        let extents = self.extents_of(&topics).await?;
+        self.room.set(extents.iter().flatten().flatten().map(|its| its.end.0 - its.start.0).sum(), began.elapsed());
         Ok(())
     }
 
@@ -102,32 +126,45 @@ impl Shared {
     pub async fn apply_retention(&self) -> Result<(), PortError> {
         self.read_catalogue().await?;
         let before = self.clock.now().saturating_sub(self.settings.retention);
-        for (topic, live) in self.catalogue.all() {
-            if live.kind == TopicKind::Documents {
-                continue;
-            }
-            match self.expire(&topic, live, before).await {
-                // It was removed meanwhile.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                done => done?,
+        let mut topics = self.catalogue.all_with_groups();
+        topics.retain(|(_, live, _)| live.kind != TopicKind::Documents);
+        let places: Vec<_> = topics.iter().map(|(topic, live, _)| (topic.clone(), *live)).collect();
+        let asked = self.asked(&places).await?;
+        let extents = self.offsets.extents_of(&asked).await?;
+        let young = self.offsets.since_of(&asked, before).await?;
+        let mut keep_from: Vec<Vec<u64>> = Vec::with_capacity(topics.len());
+        for (extents, young) in extents.iter().zip(young) {
+            let ends = extents.iter().flatten().map(|extent| extent.end.0);
+            keep_from.push(ends.zip(young.unwrap_or_default()).map(|(end, young)| young.unwrap_or(end)).collect());
+        }
+        let groups: BTreeSet<&String> = topics.iter().flat_map(|(_, _, groups)| groups).collect();
+        for group in groups {
+            let its: Vec<usize> = (0..topics.len()).filter(|index| topics[*index].2.contains(group)).collect();
+            let places: Vec<_> = its.iter().map(|index| places[*index].clone()).collect();
+            for (index, committed) in its.iter().zip(self.committed_of(group, &places).await?) {
+                for (keep, committed) in keep_from[*index].iter_mut().zip(committed) {
+                    *keep = (*keep).min(committed.position.0);
+                }
             }
         }
+        let mut gone = Vec::new();
+        for ((name, _), (extents, keep_from)) in asked.iter().zip(extents.iter().zip(&keep_from)) {
+            let old = extents.iter().flatten().zip(keep_from).filter(|(extent, keep)| **keep > extent.start.0);
+            gone.extend(old.map(|(extent, keep)| (name.as_str(), extent.partition.0, Offset::Offset(*keep as i64))));
+        }
+        self.topics.delete_records(gone).await?;
         self.count_now().await
     }
 
-    async fn expire(&self, topic: &Topic, live: Live, before: Timestamp) -> Result<(), PortError> {
-        let extents = self.extents(topic, live).await?;
-        let young = self.offsets.since(&self.name(topic), extents.len() as u32, before).await?;
-        let mut keep_from: Vec<u64> =
-            extents.iter().zip(young).map(|(extent, young)| young.unwrap_or(extent.end.0)).collect();
-        for group in self.catalogue.groups(topic) {
-            for (keep, committed) in keep_from.iter_mut().zip(self.committed(&group, topic, live).await?) {
-                *keep = (*keep).min(committed.position.0);
-            }
-        }
-        let gone = extents.iter().zip(keep_from).filter(|(extent, keep)| *keep > extent.start.0);
-        let gone = gone.map(|(extent, keep)| (extent.partition.0, Offset::Offset(keep as i64)));
-        self.topics.delete_records(&self.name(topic), gone).await
+    /// Topics by their names on Kafka, each with how many partitions it has; those that are not on Kafka any more have one.
+    pub async fn asked(&self, topics: &[(Topic, Live)]) -> Result<Vec<Asked>, PortError> {
+        let partitions = self.partitions_of(topics).await?;
+        Ok(topics.iter().zip(partitions).map(|((topic, _), partitions)| (self.name(topic), partitions)).collect())
+    }
+
+    /// Where the partitions of topics start and end; `None` for a topic that is not on Kafka any more.
+    pub async fn extents_of(&self, topics: &[(Topic, Live)]) -> Result<Vec<Option<Vec<Extent>>>, PortError> {
+        self.offsets.extents_of(&self.asked(topics).await?).await
     }
 
     /// Where each partition of a topic starts and ends.
@@ -136,32 +173,84 @@ impl Shared {
         self.offsets.extents(&self.name(topic), partitions).await
     }
 
+    /// What a group has committed on each partition of topics.
+    pub async fn committed_of(&self, group: &str, topics: &[(Topic, Live)]) -> Result<Vec<Vec<Committed>>, PortError> {
+        let asked = self.asked(topics).await?;
+        let asked: Vec<_> = asked.into_iter().zip(topics).map(|(asked, (_, live))| (asked, live.generation)).collect();
+        self.offsets.committed_of(&self.group_name(group), &asked).await
+    }
+
     /// What a group has committed on each partition of a topic.
     pub async fn committed(&self, group: &str, topic: &Topic, live: Live) -> Result<Vec<Committed>, PortError> {
         let partitions = self.partitions(topic, live).await?;
-        let place = (&*self.name(topic), live.generation);
-        self.offsets.committed(&self.group_name(group), place, partitions).await
+        let asked = [((self.name(topic), partitions), live.generation)];
+        Ok(self.offsets.committed_of(&self.group_name(group), &asked).await?.remove(0))
+    }
+
+    /// How far the topics of records are, and a group on them: all of them, because Kafka does not say which have changed.
+    pub async fn progress(&self, group: &str) -> Result<Progress, PortError> {
+        let is_records = |(_, live): &(Topic, Live)| live.kind == TopicKind::Records;
+        let topics: Vec<_> = self.catalogue.all().into_iter().filter(is_records).collect();
+        // What is committed first: it is never behind the end.
+        let committed = self.committed_of(group, &topics).await?;
+        let extents = self.extents_of(&topics).await?;
+        let standing = |((topic, _), (committed, extents)): (_, (_, Option<_>))| {
+            Some(Standing { topic, extents: extents?, committed })
+        };
+        let standings = topics.into_iter().zip(committed.into_iter().zip(extents)).filter_map(standing).collect();
+        Ok(Progress { mark: Mark::default(), standings })
     }
 
     /// The partitions of whose records Kafka itself will delete some before long, though `group` has not read them.
     pub async fn endangered(&self, group: &str) -> Result<Vec<Endangered>, PortError> {
+        let mut topics = self.catalogue.all_with_groups();
+        topics.retain(|(_, _, groups)| groups.iter().any(|its| its == group));
         let mut endangered = Vec::new();
-        for (topic, live) in self.catalogue.all() {
-            let groups = self.catalogue.groups(&topic);
-            let config = self.topics.config(&self.name(&topic)).await?;
-            let millis = config.get("retention.ms").and_then(|millis| millis.parse::<u64>().ok());
-            let Some(kept_for) = millis.map(Duration::from_millis).filter(|_| groups.contains(group)) else { continue };
+        for ((topic, live, _), kept_for) in topics.iter().zip(self.kept_for(&topics).await?) {
+            let Some(kept_for) = kept_for else { continue };
             let near = self.clock.now().saturating_sub(kept_for * NEAR.0 / NEAR.1);
-            let committed = self.committed(group, &topic, live).await?;
-            let extents = self.extents(&topic, live).await?;
-            let younger = self.offsets.since(&self.name(&topic), extents.len() as u32, near).await?;
-            for ((extent, younger), committed) in extents.iter().zip(younger).zip(committed) {
+            let committed = self.committed(group, topic, *live).await?;
+            let extents = self.extents(topic, *live).await?;
+            let younger = self.offsets.since_of(&[(self.name(topic), extents.len() as u32)], near).await?.remove(0);
+            for ((extent, younger), committed) in extents.iter().zip(younger.unwrap_or_default()).zip(committed) {
                 let unread: Position = committed.position.max(extent.start);
                 if unread.0 < younger.unwrap_or(extent.end.0) {
-                    endangered.push(Endangered { topic: topic.clone(), partition: extent.partition, kept_for });
+                    let (topic, partition) = (topic.clone(), extent.partition);
+                    endangered.push(Endangered { topic, partition, kept_for });
                 }
             }
         }
         Ok(endangered)
+    }
+
+    /// How long Kafka itself keeps the records of topics; `None` where it leaves that to the hub, as for all topics that the hub made.
+    async fn kept_for(&self, topics: &[(Topic, Live, Vec<String>)]) -> Result<Vec<Option<Duration>>, PortError> {
+        let is_known = |topic: &Topic| self.kept.known(topic).is_some();
+        let unknown: Vec<&Topic> = topics.iter().map(|(topic, _, _)| topic).filter(|topic| !is_known(topic)).collect();
+        for part in unknown.chunks(CONFIGS_MAX) {
+            let names: Vec<String> = part.iter().map(|topic| self.name(topic)).collect();
+            let configs = self.topics.configs_of(&names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+            for (topic, name) in part.iter().zip(&names) {
+                let millis = configs.get(name).and_then(|config| config.get("retention.ms"));
+                let kept_for = millis.and_then(|millis| millis.parse().ok()).map(Duration::from_millis);
+                self.kept.learn(topic, kept_for);
+            }
+        }
+        Ok(topics.iter().map(|(topic, _, _)| self.kept.known(topic).flatten()).collect())
+    }
+}
+
+/// How long Kafka itself keeps the records of which topic, as far as it was asked lately.
+#[derive(Default)]
+pub(super) struct KeptFor(Mutex<HashMap<Topic, (Instant, Option<Duration>)>>);
+
+impl KeptFor {
+    fn known(&self, topic: &Topic) -> Option<Option<Duration>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(topic).filter(|(asked, _)| asked.elapsed() < CONFIGS_BELIEVED).map(|(_, kept_for)| *kept_for)
+    }
+
+    fn learn(&self, topic: &Topic, kept_for: Option<Duration>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.clone(), (Instant::now(), kept_for));
     }
 }

@@ -18,7 +18,7 @@ use super::{
     goodbyes::Goodbyes,
     offsets::Offsets,
     producer::Producer,
-    retention::Room,
+    retention::{KeptFor, Room},
     settings::Settings,
     topics::{Found, Topics},
     wire::{self, Decoder},
@@ -36,6 +36,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 /// How long it is believed how many partitions a topic has.
 const PARTITIONS_BELIEVED: Duration = Duration::from_secs(30);
+/// The same where all topics are asked for, who are many.
+const PARTITIONS_BELIEVED_LONG: Duration = Duration::from_secs(300);
 
 pub(super) struct Shared {
     pub settings: Settings,
@@ -45,6 +47,7 @@ pub(super) struct Shared {
     pub producer: Producer,
     pub catalogue: Arc<Catalogue>,
     pub room: Room,
+    pub kept: KeptFor,
     pub goodbyes: Goodbyes,
     partitions: Mutex<HashMap<Topic, (Instant, u32)>>,
     /// The topics of which it was told in what they differ.
@@ -64,6 +67,7 @@ impl Shared {
             producer,
             catalogue: Arc::new(Catalogue::new()),
             room: Room::default(),
+            kept: KeptFor::default(),
             goodbyes: Goodbyes::new(),
             partitions: Mutex::default(),
             compared: Mutex::default(),
@@ -122,22 +126,31 @@ impl Shared {
     }
 
     /// Writes an entry of the catalogue and waits until this process has read it.
-    pub async fn write(&self, (key, value): (String, Vec<u8>)) -> Result<(), PortError> {
-        let document = ports::Document { key, body: Some(value.into()) };
-        let encoded = wire::encode(&Batch::Documents(vec![document]), 1);
-        let ticket = self.producer.ticket(&encoded, 1)?;
+    pub async fn write(&self, entry: (String, Vec<u8>)) -> Result<(), PortError> {
+        self.write_all(vec![entry]).await
+    }
+
+    async fn write_all(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), PortError> {
+        let document = |(key, value): (String, Vec<u8>)| ports::Document { key, body: Some(value.into()) };
+        let documents: Vec<_> = entries.into_iter().map(document).collect();
+        let count = documents.len();
+        let encoded = wire::encode(&Batch::Documents(documents), 1);
+        let ticket = self.producer.ticket(&encoded, count)?;
         let place = (&*self.catalogue_name(), 0);
         self.producer.enqueue(place, &encoded, (&*self.clock, Timestamp::MIN), &ticket)?;
         let position = self.producer.wait(&ticket).await?;
-        self.catalogue.read_to(position.0 + 1, self.settings.request_timeout).await
+        self.catalogue.read_to(position.0 + count as u64, self.settings.request_timeout).await
     }
 
-    /// Enters a group as one that works on a topic.
-    pub async fn register_group(&self, topic: &Topic, group: &str, generation: u32) -> Result<(), PortError> {
-        if self.catalogue.groups(topic).contains(group) {
-            return Ok(());
+    /// Enters a group as one that works on topics, each of a generation.
+    pub async fn register_group(&self, group: &str, topics: &[(&Topic, u32)]) -> Result<(), PortError> {
+        let is_new = |(topic, _): &&(&Topic, u32)| !self.catalogue.groups(topic).contains(group);
+        let new = topics.iter().filter(is_new);
+        let entries: Vec<_> = new.map(|(topic, generation)| group_entry(topic, group, *generation)).collect();
+        match entries.is_empty() {
+            true => Ok(()),
+            false => self.write_all(entries).await,
         }
-        self.write(group_entry(topic, group, generation)).await
     }
 
     /// A topic that is there, if it is; where it is unknown, the catalogue is read to its end before it is said so.
@@ -169,6 +182,29 @@ impl Shared {
         Ok(partitions)
     }
 
+    /// How many partitions topics have: of all of them in one request, where some are not known. One that is not there has one.
+    pub async fn partitions_of(&self, topics: &[(Topic, Live)]) -> Result<Vec<u32>, PortError> {
+        let known = |topic: &Topic| {
+            let partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+            partitions.get(topic).filter(|(asked, _)| asked.elapsed() < PARTITIONS_BELIEVED_LONG).map(|(_, its)| *its)
+        };
+        let is_unknown = |(topic, live): &(Topic, Live)| live.kind == TopicKind::Records && known(topic).is_none();
+        if topics.iter().any(is_unknown) {
+            let found = self.topics.partitions_of_all().await?;
+            let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+            for (topic, _) in topics {
+                if let Some(found) = found.get(&self.name(topic)) {
+                    partitions.insert(topic.clone(), (Instant::now(), *found));
+                }
+            }
+        }
+        let of = |(topic, live): &(Topic, Live)| match live.kind {
+            TopicKind::Records => known(topic).unwrap_or(1),
+            _ => 1,
+        };
+        Ok(topics.iter().map(of).collect())
+    }
+
     /// Tells once in what a topic that was there differs from what the settings would make of it.
     pub async fn compare(&self, topic: &Topic, kind: TopicKind, found: &Found) -> Result<(), PortError> {
         if !self.compared.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.clone()) {
@@ -186,7 +222,7 @@ impl Shared {
         Ok(())
     }
 
-    pub async fn append(&self, topic: &Topic, live: Live, batch: Batch) -> Result<Appended, PortError> {
+    pub async fn append(self: &Arc<Self>, topic: &Topic, live: Live, batch: Batch) -> Result<Appended, PortError> {
         check_batch(topic, live.kind, &batch)?;
         let records = batch.len();
         if live.kind == TopicKind::Records {

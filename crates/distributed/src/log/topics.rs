@@ -97,30 +97,41 @@ impl Topics {
         }
     }
 
-    /// Takes all records out of a topic.
-    pub async fn empty(&self, topic: &str, partitions: u32) -> Result<(), PortError> {
-        let ends = (0..partitions).map(|partition| (partition, Offset::End));
-        self.delete_records(topic, ends).await
+    /// How many partitions each topic has of which Kafka knows, by name.
+    pub async fn partitions_of_all(&self) -> Result<HashMap<String, u32>, PortError> {
+        let (admin, timeout) = (Arc::clone(&self.admin), self.settings.request_timeout);
+        let asking = blocking("asking for all topics", move || admin.inner().fetch_metadata(None, timeout));
+        let metadata = asking.await?;
+        let found = metadata.topics().iter().filter(|topic| topic.error().is_none());
+        Ok(found.map(|topic| (topic.name().to_owned(), topic.partitions().len() as u32)).collect())
     }
 
-    /// Takes the records before an offset out of each partition.
-    pub async fn delete_records(
+    /// Takes all records out of a topic.
+    pub async fn empty(&self, topic: &str, partitions: u32) -> Result<(), PortError> {
+        self.delete_records((0..partitions).map(|partition| (topic, partition, Offset::End))).await
+    }
+
+    /// Takes the records before an offset out of partitions of topics.
+    pub async fn delete_records<'a>(
         &self,
-        topic: &str,
-        before: impl IntoIterator<Item = (u32, Offset)>,
+        before: impl IntoIterator<Item = (&'a str, u32, Offset)>,
     ) -> Result<(), PortError> {
-        let doing = || format!("deleting records of topic `{topic}`");
+        let doing = "deleting records";
         let mut offsets = TopicPartitionList::new();
-        for (partition, offset) in before {
+        for (topic, partition, offset) in before {
             let added = offsets.add_partition_offset(topic, partition as i32, offset);
-            added.map_err(|error| from_kafka(doing(), error))?;
+            added.map_err(|error| from_kafka(doing, error))?;
         }
         if offsets.count() == 0 {
             return Ok(());
         }
         let deleted = self.admin.delete_records(&offsets, &self.options()).await;
-        let deleted = deleted.map_err(|error| from_kafka(doing(), error))?;
-        deleted.elements().iter().try_for_each(|its| its.error()).map_err(|error| from_kafka(doing(), error))
+        let deleted = deleted.map_err(|error| from_kafka(doing, error))?;
+        for element in deleted.elements() {
+            let doing = || format!("{doing} of topic `{}`", element.topic());
+            element.error().map_err(|error| from_kafka(doing(), error))?;
+        }
+        Ok(())
     }
 
     /// Gives a topic the configuration of another kind, where it has not got its policy.
@@ -144,15 +155,27 @@ impl Topics {
 
     /// The configuration of a topic.
     pub async fn config(&self, topic: &str) -> Result<HashMap<String, String>, PortError> {
-        let doing = || format!("asking for the configuration of topic `{topic}`");
-        let described = self.admin.describe_configs([&ResourceSpecifier::Topic(topic)], &self.options()).await;
-        match described.map_err(|error| from_kafka(doing(), error))?.pop() {
-            Some(Ok(ConfigResource { entries, .. })) => {
-                Ok(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
+        Ok(self.configs_of(&[topic]).await?.remove(topic).unwrap_or_default())
+    }
+
+    /// The configurations of topics, by name; of those that are not there there is none.
+    pub async fn configs_of(&self, topics: &[&str]) -> Result<HashMap<String, HashMap<String, String>>, PortError> {
+        let doing = || format!("asking for the configuration of {} topics", topics.len());
+        let resources: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+        let described = self.admin.describe_configs(&resources, &self.options()).await;
+        let described = described.map_err(|error| from_kafka(doing(), error))?;
+        let mut configs = HashMap::new();
+        for (topic, described) in topics.iter().zip(described) {
+            match described {
+                Ok(ConfigResource { entries, .. }) => {
+                    let values = entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+                    configs.insert((*topic).to_owned(), values.collect());
+                }
+                Err(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {}
+                Err(code) => return Err(from_code(doing(), code)),
             }
-            Some(Err(code)) => Err(from_code(doing(), code)),
-            None => Ok(HashMap::new()),
         }
+        Ok(configs)
     }
 
     /// Tells in what a topic that somebody else made differs from what the hub would have made of it.

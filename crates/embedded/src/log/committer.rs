@@ -9,7 +9,6 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::{Duration, Instant},
 };
 
 use domain::{Position, Timestamp, Topic};
@@ -19,15 +18,17 @@ use tokio::sync::oneshot;
 
 use super::{
     Shared,
-    topics::{
-        TopicExtent, TopicState, decode_topic, encode_extent, encode_topic, extent_key, load_extent, lowest_committed,
-        name_key, next_number, not_before, parse_record_key, record_key,
+    chores::Chores,
+    keys::{
+        decode_topic, encode_extent, encode_topic, extent_key, garbage_key, load_extent, name_key, next_number,
+        not_before, record_key,
     },
+    topics::{TopicExtent, TopicState},
 };
 use crate::{
     disk::Need,
     error::{from_database, from_malformed, from_write},
-    records_codec::{accepted_at, encode_segment, push_segment, start_entry},
+    records_codec::{encode_segment, push_segment, start_entry},
 };
 
 /// The most appends and about the most bytes that share a sync.
@@ -35,10 +36,6 @@ const COMMIT_APPENDS_MAX: usize = 1_024;
 const COMMIT_BYTES_MAX: usize = 8 << 20;
 /// About the most bytes of an entry.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
-/// Time between two looks at what retention may take.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-/// The most entries retention takes at one look, so that appends don't wait for it.
-const SWEEP_ENTRIES_MAX: usize = 4_096;
 
 type Reply<T> = oneshot::Sender<Result<T, PortError>>;
 
@@ -63,17 +60,18 @@ pub(crate) struct Append {
 pub(crate) struct Committer {
     shared: Arc<Shared>,
     queue: Receiver<Request>,
-    swept: Instant,
+    chores: Chores,
 }
 
 impl Committer {
-    pub fn new(shared: Arc<Shared>, queue: Receiver<Request>) -> Self {
-        Self { shared, queue, swept: Instant::now() }
+    pub fn new(shared: Arc<Shared>, queue: Receiver<Request>) -> Result<Self, PortError> {
+        let chores = Chores::open(Arc::clone(&shared))?;
+        Ok(Self { shared, queue, chores })
     }
 
     pub fn run(mut self) {
         loop {
-            let request = match self.queue.recv_timeout(SWEEP_INTERVAL) {
+            let request = match self.queue.recv_timeout(self.chores.wait()) {
                 Ok(request) => Some(request),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -83,10 +81,7 @@ impl Committer {
             {
                 return;
             }
-            if self.swept.elapsed() >= SWEEP_INTERVAL {
-                self.sweep();
-                self.swept = Instant::now();
-            }
+            self.chores.work();
         }
     }
 
@@ -103,7 +98,7 @@ impl Committer {
                     let _ = reply.send(self.delete(&topic));
                 }
                 Request::ApplyRetention { reply } => {
-                    self.sweep();
+                    self.chores.finish();
                     let _ = reply.send(Ok(()));
                 }
                 Request::Stop => return true,
@@ -113,7 +108,7 @@ impl Committer {
     }
 
     /// Commits this append with all that wait behind it; answers with the first request of another kind.
-    fn commit_with_all_that_wait(&self, first: Append) -> Option<Request> {
+    fn commit_with_all_that_wait(&mut self, first: Append) -> Option<Request> {
         let mut bytes = first.segment.len();
         let mut appends = vec![first];
         let mut other = None;
@@ -148,7 +143,7 @@ impl Committer {
     }
 
     /// Writes all appends as one synced batch; answers one by one, or with the error that none was written for.
-    fn commit(&self, appends: &[Append]) -> Result<Vec<Result<Appended, PortError>>, PortError> {
+    fn commit(&mut self, appends: &[Append]) -> Result<Vec<Result<Appended, PortError>>, PortError> {
         self.shared.disk.check(Need::Finish)?;
         let shared = &self.shared;
         let accepting = shared.disk.check(Need::Accept).and_then(|()| shared.topics.check_size(shared.bounds.size_max));
@@ -163,7 +158,10 @@ impl Committer {
                 _ => group.add(append),
             })
             .collect();
-        group.write()?;
+        for topic in group.write()? {
+            self.shared.tell(&topic);
+            self.chores.note(&topic);
+        }
         Ok(answers)
     }
 
@@ -190,69 +188,26 @@ impl Committer {
         batch.insert(&keyspaces.topics, number_key, encode_topic(number, None));
         batch.insert(&keyspaces.topics, extent_key(number), encode_extent(extent));
         batch.commit().map_err(|e| from_write(doing, e))?;
-        self.shared.topics.insert(Arc::new(TopicState::new(name, number, kind, extent)));
-        self.shared.wake();
+        let state = Arc::new(TopicState::new(name, number, kind, extent));
+        self.shared.topics.insert(Arc::clone(&state));
+        self.shared.changes.touch(&state);
+        self.shared.members.tell(None, &state);
         Ok(())
     }
 
-    fn delete(&self, name: &Topic) -> Result<(), PortError> {
+    fn delete(&mut self, name: &Topic) -> Result<(), PortError> {
         let Some(state) = self.shared.topics.get(name) else { return Ok(()) };
         let keyspaces = &self.shared.keyspaces;
         let doing = "removing a topic";
         let mut batch = self.shared.database.batch().durability(Some(PersistMode::SyncData));
         batch.insert(&keyspaces.topics, name_key(name), encode_topic(state.number, None));
+        batch.insert(&keyspaces.topics, garbage_key(state.number), []);
         batch.commit().map_err(|e| from_write(doing, e))?;
-        state.set_removed();
-        self.shared.topics.remove(name);
+        self.shared.topics.remove(&state);
+        self.shared.changes.forget(&state);
+        state.groups.tell_owners(&state);
         self.shared.wake();
-        for keyspace in [&keyspaces.records, &keyspaces.document_keys, &keyspaces.groups] {
-            crate::folder::remove_prefix(&self.shared.database, keyspace, &state.number.to_be_bytes())?;
-        }
-        Ok(())
-    }
-
-    /// Takes out what is past its retention and read by every group.
-    fn sweep(&self) {
-        for topic in self.shared.topics.all() {
-            if topic.kind == TopicKind::Documents {
-                continue;
-            }
-            if let Err(error) = self.sweep_topic(&topic) {
-                tracing::error!(topic = %topic.name, %error, "retention of the log failed");
-            }
-        }
-    }
-
-    fn sweep_topic(&self, topic: &TopicState) -> Result<(), PortError> {
-        let keyspaces = &self.shared.keyspaces;
-        let mut extent = topic.extent();
-        let kept_from = self.shared.clock.now().saturating_sub(self.shared.bounds.retention);
-        // Nobody has to read notices; records wait for their first group.
-        let read_to = match topic.kind {
-            TopicKind::Notices => extent.end,
-            _ => lowest_committed(keyspaces, topic.number)?.unwrap_or(0),
-        };
-        let mut batch = self.shared.database.batch();
-        let all = record_key(topic.number, 0, 0)..=record_key(topic.number, u64::MAX, u32::MAX);
-        for item in keyspaces.records.range(all).take(SWEEP_ENTRIES_MAX) {
-            let (key, value) = item.into_inner().map_err(|e| from_database("reading the log", e))?;
-            let (position, count) = parse_record_key(&key)?;
-            let next = position + u64::from(count);
-            // What can't be read is kept for as long as it takes to be dead-lettered, then goes with its neighbours.
-            let old = accepted_at(&value).is_ok_and(|at| at < kept_from);
-            if !old || next > read_to {
-                break;
-            }
-            extent.start = next;
-            extent.bytes = extent.bytes.saturating_sub((key.len() + value.len()) as u64);
-            batch.remove(&keyspaces.records, key);
-        }
-        if batch.is_empty() {
-            return Ok(());
-        }
-        batch.insert(&keyspaces.topics, extent_key(topic.number), encode_extent(extent));
-        batch.commit().map_err(|e| from_write("removing old records", e))?;
-        topic.set_extent(extent);
+        self.chores.remove(&state);
         Ok(())
     }
 }
@@ -351,8 +306,8 @@ impl<'a> Group<'a> {
         self.batch.insert(&self.shared.keyspaces.records, key, entry);
     }
 
-    /// Writes and syncs; only then do the topics reach further.
-    fn write(mut self) -> Result<(), PortError> {
+    /// Writes and syncs; only then do the topics reach further. Answers with those.
+    fn write(mut self) -> Result<Vec<Arc<TopicState>>, PortError> {
         let numbers: Vec<u32> = self.topics.keys().copied().collect();
         for number in numbers {
             self.close_entry(number);
@@ -361,9 +316,11 @@ impl<'a> Group<'a> {
             self.batch.insert(&self.shared.keyspaces.topics, extent_key(*number), encode_extent(pending.extent));
         }
         self.batch.commit().map_err(|e| from_write("appending to the log", e))?;
-        for pending in self.topics.into_values() {
-            pending.state.set_extent(pending.extent);
-        }
-        Ok(())
+        let topics = &self.shared.topics;
+        let reach = |Pending { state, extent, .. }: Pending| {
+            topics.set_extent(&state, extent);
+            state
+        };
+        Ok(self.topics.into_values().map(reach).collect())
     }
 }

@@ -4,16 +4,21 @@
 //! **Invariant:** an entry is visible only after it was synced, and everything else in the folder is written behind it in the
 //! same journal: whatever prefix of the journal survives a crash is consistent.
 
+mod changes;
+mod chores;
 mod committer;
 mod consumer;
+mod groups;
+mod keys;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod verify;
 
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc::{SyncSender, TrySendError},
     },
@@ -24,14 +29,19 @@ use std::{
 use async_trait::async_trait;
 use domain::{Partition, Position, Topic};
 use fjall::{Database, Keyspace};
-use ports::{Appended, Batch, Clock, Committed, Consumer, ErrorKind, Extent, Log, PortError, Reader, TopicKind};
+use ports::{
+    Appended, Batch, Clock, Committed, Consumer, ErrorKind, Extent, Log, Mark, PortError, Progress, Reader, Standing,
+    TopicKind,
+};
 use tokio::sync::{oneshot, watch};
 
 use crate::{
     disk::{Disk, Need},
     error, records_codec,
 };
+use changes::Changes;
 use committer::{Append, Committer, Request};
+use groups::Members;
 use topics::{TopicState, Topics};
 pub(crate) use verify::verify;
 
@@ -64,18 +74,21 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub disk: Arc<Disk>,
     pub bounds: Bounds,
-    /// Moves whenever a waiting reader or consumer should look again.
+    /// Moves whenever a waiting reader should look again.
     pub changed: watch::Sender<u64>,
-    /// Which member of a group has a topic.
-    members: Mutex<HashMap<(String, u32), u64>>,
+    pub changes: Changes,
+    pub members: Members,
     member_last: AtomicU64,
 }
 
 impl Shared {
-    fn members(&self) -> MutexGuard<'_, HashMap<(String, u32), u64>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Tells whoever follows a topic that it has changed.
+    fn tell(&self, topic: &Arc<TopicState>) {
+        self.changes.touch(topic);
+        topic.groups.tell_owners(topic);
     }
 
+    /// Tells the readers that something has changed.
     fn wake(&self) {
         self.changed.send_modify(|count| *count += 1);
     }
@@ -112,11 +125,13 @@ impl EmbeddedLog {
             disk,
             bounds,
             changed,
-            members: Mutex::default(),
+            changes: Changes::default(),
+            members: Members::default(),
             member_last: AtomicU64::new(0),
         });
         let (requests, queue) = std::sync::mpsc::sync_channel(QUEUE_MAX);
-        let committer = Committer::new(Arc::clone(&shared), queue);
+        shared.topics.all().iter().for_each(|topic| shared.changes.touch(topic));
+        let committer = Committer::new(Arc::clone(&shared), queue)?;
         let thread = std::thread::Builder::new().name("log-committer".into()).spawn(move || committer.run());
         let thread =
             thread.map_err(|e| PortError::new(ErrorKind::Unavailable, "no thread for the log").with_source(e))?;
@@ -188,17 +203,25 @@ impl Log for EmbeddedLog {
 
     async fn consumer(&self, group: &str) -> Result<Box<dyn Consumer>, PortError> {
         let member = self.shared.member_last.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(Box::new(consumer::EmbeddedConsumer::new(Arc::clone(&self.shared), group.to_owned(), member)))
+        Ok(Box::new(consumer::EmbeddedConsumer::new(Arc::clone(&self.shared), group, member)))
     }
 
     async fn extents(&self, topic: &Topic) -> Result<Vec<Extent>, PortError> {
-        let extent = self.shared.topic(topic)?.extent();
-        Ok(vec![Extent { partition: Partition(0), start: Position(extent.start), end: Position(extent.end) }])
+        Ok(vec![extent_of(&*self.shared.topic(topic)?)])
     }
 
     async fn committed(&self, group: &str, topic: &Topic) -> Result<Vec<Committed>, PortError> {
-        let state = self.shared.topic(topic)?;
-        Ok(vec![topics::load_committed(&self.shared.keyspaces, state.number, group)?])
+        Ok(vec![self.shared.topic(topic)?.groups.committed(group)])
+    }
+
+    async fn progress(&self, group: &str, since: Mark) -> Result<Progress, PortError> {
+        let (mark, topics) = self.shared.changes.since(since);
+        let standing = |topic: &Arc<TopicState>| Standing {
+            topic: topic.name.clone(),
+            extents: vec![extent_of(topic)],
+            committed: vec![topic.groups.committed(group)],
+        };
+        Ok(Progress { mark, standings: topics.iter().map(standing).collect() })
     }
 
     async fn ready(&self) -> Result<(), PortError> {
@@ -208,4 +231,9 @@ impl Log for EmbeddedLog {
             self.committer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_none_or(JoinHandle::is_finished);
         if closed { Err(error::stopped()) } else { Ok(()) }
     }
+}
+
+fn extent_of(topic: &TopicState) -> Extent {
+    let extent = topic.extent();
+    Extent { partition: Partition(0), start: Position(extent.start), end: Position(extent.end) }
 }

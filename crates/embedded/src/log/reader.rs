@@ -1,6 +1,6 @@
 //! Reads a topic in order, waiting at its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::{Partition, Position};
@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Shared,
-    topics::{TopicState, parse_record_key, record_key},
+    keys::{parse_record_key, record_key},
+    topics::TopicState,
 };
 use crate::{
     error::{blocking, from_database},
@@ -42,11 +43,11 @@ impl Reader for EmbeddedReader {
             }
             let end = self.topic.extent().end;
             if self.next < end {
-                let from = self.next..end;
-                let deliveries = read(&self.shared, &self.topic, from, records_max, &mut self.ids).await?;
-                self.next = deliveries.last().map_or(end, |delivery| delivery.next_position().0);
-                if !deliveries.is_empty() {
-                    return Ok(deliveries);
+                let stretch = Stretch { topic: Arc::clone(&self.topic), positions: self.next..end };
+                let read = read_all(&self.shared, vec![stretch], records_max, &mut self.ids).await?;
+                self.next = read.deliveries.last().map_or(end, |delivery| delivery.next_position().0);
+                if !read.deliveries.is_empty() {
+                    return Ok(read.deliveries);
                 }
                 continue;
             }
@@ -57,28 +58,62 @@ impl Reader for EmbeddedReader {
     }
 }
 
-/// Reads whole entries of a range of positions, from the first that reaches into it, until `records_max` records are there.
-pub(crate) async fn read(
+/// Positions of a topic that are to be read.
+pub(crate) struct Stretch {
+    pub topic: Arc<TopicState>,
+    pub positions: Range<u64>,
+}
+
+/// What was read of some stretches.
+#[derive(Default)]
+pub(crate) struct Read {
+    pub deliveries: Vec<Delivery>,
+    /// By number of the topic, the position behind what was read. Stretches behind the bound, or behind one that can't be read, are not there.
+    pub reached: HashMap<u32, u64>,
+}
+
+/// Reads whole entries of stretches, one stretch after the other, until `records_max` records are there.
+///
+/// # Errors
+/// Those of the first stretch, where that can't be read.
+pub(crate) async fn read_all(
     shared: &Arc<Shared>,
-    topic: &Arc<TopicState>,
-    positions: std::ops::Range<u64>,
+    stretches: Vec<Stretch>,
     records_max: usize,
     ids: &mut Interner,
-) -> Result<Vec<Delivery>, PortError> {
-    let (shared, topic, mut taken) = (Arc::clone(shared), Arc::clone(topic), std::mem::take(ids));
-    let (deliveries, taken) = blocking(move || {
-        let deliveries = read_blocking(&shared, &topic, positions, records_max, &mut taken)?;
-        Ok((deliveries, taken))
+) -> Result<Read, PortError> {
+    if stretches.is_empty() {
+        return Ok(Read::default());
+    }
+    let (shared, mut taken) = (Arc::clone(shared), std::mem::take(ids));
+    let (read, taken) = blocking(move || {
+        let mut read = Read::default();
+        let mut left = records_max.max(1);
+        for Stretch { topic, positions } in stretches {
+            let end = positions.end;
+            let deliveries = match read_blocking(&shared, &topic, positions, left, &mut taken) {
+                Err(error) if read.reached.is_empty() => return Err(error),
+                Err(_) => break,
+                Ok(deliveries) => deliveries,
+            };
+            read.reached.insert(topic.number, deliveries.last().map_or(end, |last| last.next_position().0));
+            left = left.saturating_sub(deliveries.iter().map(|delivery| delivery.content.len()).sum());
+            read.deliveries.extend(deliveries);
+            if left == 0 {
+                break;
+            }
+        }
+        Ok((read, taken))
     })
     .await?;
     *ids = taken;
-    Ok(deliveries)
+    Ok(read)
 }
 
 fn read_blocking(
     shared: &Shared,
     topic: &TopicState,
-    positions: std::ops::Range<u64>,
+    positions: Range<u64>,
     records_max: usize,
     ids: &mut Interner,
 ) -> Result<Vec<Delivery>, PortError> {
@@ -86,8 +121,9 @@ fn read_blocking(
     let doing = |e| from_database("reading the log", e);
     let key = |position| record_key(topic.number, position, 0);
     let mut start = key(positions.start);
-    // The entry may begin before the position that is asked for.
-    if let Some(before) = records.range(key(0)..record_key(topic.number, positions.start, 0)).next_back() {
+    // The entry may begin before the position that is asked for, but not before the oldest: what was there is gone.
+    let oldest = topic.extent().start.min(positions.start);
+    if let Some(before) = records.range(key(oldest)..key(positions.start)).next_back() {
         let before = before.key().map_err(doing)?;
         let (first, count) = parse_record_key(&before)?;
         if first + u64::from(count) > positions.start {

@@ -6,7 +6,8 @@ use ports::{Content, PortError, TopicKind};
 
 use super::{
     Keyspaces,
-    topics::{TopicState, Topics, decode_committed, parse_record_key, record_key},
+    keys::{decode_committed, parse_record_key, record_key},
+    topics::{TopicState, Topics},
 };
 use crate::{check::Findings, error::from_database, interner::Interner, records_codec::decode_entry};
 

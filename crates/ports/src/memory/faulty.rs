@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use domain::{Deletion, Judged, Partition, Position, SensorType, SensorTypeId, Timestamp, Topic};
 
 use crate::{
-    Appended, Batch, Bucket, BucketQuery, Committed, Consumer, Delivery, ErrorKind, Extent, Judge, Log, Outcome,
-    PortError, Reader, ReadingQuery, Revisions, Scan, SensorQuery, SensorSummary, Store, TopicKind,
+    Appended, Batch, Bucket, BucketQuery, Committed, Consumer, Delivery, ErrorKind, Extent, Judge, Log, Mark, Outcome,
+    PortError, Progress, Reader, ReadingQuery, Revisions, Scan, SensorQuery, SensorSummary, Store, TopicKind,
 };
 
 /// A call that can be made to fail.
@@ -21,7 +21,7 @@ pub enum Call {
     Append,
     /// [`Consumer::poll`].
     Poll,
-    /// [`Consumer::commit`].
+    /// Each commit of [`Consumer::commit_all`].
     Commit,
     /// [`Store::prepare`].
     Prepare,
@@ -122,6 +122,10 @@ impl<L: Log + ?Sized> Log for Faulty<L> {
         self.inner.committed(group, topic).await
     }
 
+    async fn progress(&self, group: &str, since: Mark) -> Result<Progress, PortError> {
+        self.inner.progress(group, since).await
+    }
+
     async fn ready(&self) -> Result<(), PortError> {
         self.inner.ready().await
     }
@@ -146,8 +150,12 @@ impl Consumer for FaultyConsumer {
         self.inner.committed(topic, partition)
     }
 
-    async fn commit(&mut self, topic: &Topic, committed: Committed) -> Result<(), PortError> {
-        self.faults.around(Call::Commit, self.inner.commit(topic, committed)).await
+    async fn commit_all(&mut self, commits: &[(Topic, Committed)]) -> Vec<Result<(), PortError>> {
+        let mut answers = Vec::new();
+        for (topic, committed) in commits {
+            answers.push(self.faults.around(Call::Commit, self.inner.commit(topic, *committed)).await);
+        }
+        answers
     }
 
     async fn hold_back(&mut self, topic: &Topic, partition: Partition, pause: Duration) -> Result<(), PortError> {

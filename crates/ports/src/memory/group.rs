@@ -145,19 +145,38 @@ impl Member {
             let behind = held.keys().filter(|place| Some(*place) > last.as_ref());
             let turns: Vec<Place> =
                 behind.chain(held.keys().filter(|place| Some(*place) <= last.as_ref())).cloned().collect();
+            let (mut deliveries, mut left) = (Vec::new(), records_max.max(1));
             for place in turns {
-                let Some(its) = held.get_mut(&place).filter(|its| !its.is_held_back()) else { continue };
+                let Some(its) = held.get_mut(&place).filter(|its| left > 0 && !its.is_held_back()) else { continue };
                 let records = &state.topic(&place.0)?.partitions[place.1.0 as usize];
-                let deliveries = records.read(&place.0, place.1, its.next, records_max);
-                if let Some(newest) = deliveries.last() {
+                let read = records.read(&place.0, place.1, its.next, left);
+                if let Some(newest) = read.last() {
                     its.next = newest.next_position().0;
+                    left = left.saturating_sub(read.iter().map(|delivery| delivery.content.len()).sum());
+                    deliveries.extend(read);
                     *last = Some(place);
-                    return Ok(deliveries);
                 }
             }
-            Ok(Vec::new())
+            Ok(deliveries)
         };
         shared.wait_until(until, ask).await
+    }
+
+    fn commit_one(&mut self, state: &mut State, topic: &Topic, committed: Committed) -> Result<(), PortError> {
+        let place = (topic.clone(), committed.partition);
+        let group = state.groups.entry(self.group.clone()).or_default();
+        let held = self
+            .held
+            .get_mut(&place)
+            .filter(|held| group.owners.get(&place) == Some(&Owner { member: self.id, assignment: held.assignment }));
+        let Some(held) = held else {
+            let message = format!("partition `{}` of topic `{topic}` is not this member's", committed.partition);
+            return Err(PortError::new(ErrorKind::Conflict, message));
+        };
+        held.committed = committed;
+        group.committed.insert(place, committed);
+        state.touch(topic);
+        Ok(())
     }
 }
 
@@ -205,21 +224,14 @@ impl Consumer for Member {
         held.map_or(Committed { partition, ..Committed::default() }, |held| held.committed)
     }
 
-    async fn commit(&mut self, topic: &Topic, committed: Committed) -> Result<(), PortError> {
-        let place = (topic.clone(), committed.partition);
-        let mut state = self.shared.lock();
-        let group = state.groups.entry(self.group.clone()).or_default();
-        let held = self
-            .held
-            .get_mut(&place)
-            .filter(|held| group.owners.get(&place) == Some(&Owner { member: self.id, assignment: held.assignment }));
-        let Some(held) = held else {
-            let message = format!("partition `{}` of topic `{topic}` is not this member's", committed.partition);
-            return Err(PortError::new(ErrorKind::Conflict, message));
-        };
-        held.committed = committed;
-        group.committed.insert(place, committed);
-        Ok(())
+    async fn commit_all(&mut self, commits: &[(Topic, Committed)]) -> Vec<Result<(), PortError>> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        let commit = |(topic, committed): &(Topic, Committed)| self.commit_one(&mut state, topic, *committed);
+        let answers = commits.iter().map(commit).collect();
+        drop(state);
+        shared.changed();
+        answers
     }
 
     async fn hold_back(&mut self, topic: &Topic, partition: Partition, pause: Duration) -> Result<(), PortError> {

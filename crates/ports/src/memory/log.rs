@@ -18,8 +18,8 @@ use super::{
     partition::Records,
 };
 use crate::{
-    Appended, Batch, Clock, Committed, Consumer, Content, Delivery, ErrorKind, Extent, Log, PortError, Reader,
-    TopicKind, Undecodable,
+    Appended, Batch, Clock, Committed, Consumer, Content, Delivery, ErrorKind, Extent, Log, Mark, PortError, Progress,
+    Reader, Standing, TopicKind, Undecodable,
 };
 
 /// The longest key of a document, in bytes.
@@ -68,6 +68,8 @@ pub(super) struct State {
     pub(super) groups: BTreeMap<String, Group>,
     /// Numbers topics, members and assignments; never used twice.
     numbers: u64,
+    /// Counts the changes of topics and of what groups have committed there.
+    touches: u64,
 }
 
 /// One topic.
@@ -75,6 +77,8 @@ pub(super) struct TopicState {
     kind: TopicKind,
     /// Tells it from one of the same name that was removed.
     number: u64,
+    /// The change that was its last.
+    touched: u64,
     pub(super) partitions: Vec<Records>,
 }
 
@@ -93,7 +97,10 @@ impl MemoryLog {
         let bytes = bytes[..bytes.len().min(UNDECODABLE_SIZE_MAX)].to_vec();
         let content = Content::Undecodable(Undecodable { count: 1, bytes, reason: reason.to_owned() });
         let now = self.0.clock.now();
-        let (accepted_at, first_position) = self.0.lock().topic_mut(topic)?.partitions[0].push(now, content);
+        let mut state = self.0.lock();
+        let (accepted_at, first_position) = state.topic_mut(topic)?.partitions[0].push(now, content);
+        state.touch(topic);
+        drop(state);
         self.0.changed();
         Ok(Appended { accepted_at, first_position })
     }
@@ -132,6 +139,14 @@ impl State {
         self.numbers
     }
 
+    /// Takes note that a topic, or what a group has committed there, has changed.
+    pub(super) fn touch(&mut self, topic: &Topic) {
+        self.touches += 1;
+        if let Some(state) = self.topics.get_mut(topic) {
+            state.touched = self.touches;
+        }
+    }
+
     pub(super) fn topic(&self, topic: &Topic) -> Result<&TopicState, PortError> {
         self.topics.get(topic).ok_or_else(|| unknown(topic))
     }
@@ -145,9 +160,21 @@ impl State {
         for (topic, state) in self.topics.iter_mut().filter(|(_, state)| state.kind != TopicKind::Documents) {
             for (records, number) in state.partitions.iter_mut().zip(0..) {
                 let read = self.groups.values().filter_map(|group| group.read_to(topic, Partition(number))).min();
-                records.expire(before, read.map_or(u64::MAX, |position| position.0));
+                if records.expire(before, read.map_or(u64::MAX, |position| position.0)) {
+                    self.touches += 1;
+                    state.touched = self.touches;
+                }
             }
         }
+    }
+
+    /// What a group has committed on each partition of a topic.
+    fn committed(&self, group: &str, topic: &Topic, state: &TopicState) -> Vec<Committed> {
+        let of = |partition| match self.groups.get(group) {
+            Some(group) => group.committed(topic, partition),
+            None => Committed { partition, ..Committed::default() },
+        };
+        (0..).map(Partition).zip(&state.partitions).map(|(partition, _)| of(partition)).collect()
     }
 
     /// How many records all topics of readings hold.
@@ -188,7 +215,8 @@ impl Log for MemoryLog {
         let floor = |partition: u32| floors.get(partition as usize).copied().unwrap_or(0);
         let partitions = (0..partitions).map(|partition| Records::starting_at(floor(partition))).collect();
         let number = state.next_number();
-        state.topics.insert(topic.clone(), TopicState { kind, number, partitions });
+        state.topics.insert(topic.clone(), TopicState { kind, number, touched: 0, partitions });
+        state.touch(topic);
         state.share_partitions();
         self.0.changed();
         Ok(())
@@ -229,9 +257,11 @@ impl Log for MemoryLog {
                 parts.into_iter().map(|(partition, content)| partitions[partition].push(now, content)).collect()
             }
         };
+        let end = Position(partitions[0].end());
+        state.touch(topic);
         self.0.changed();
         let accepted_at = appended.iter().map(|(accepted_at, _)| *accepted_at).max().unwrap_or(now);
-        let first_position = appended.first().map_or(Position(partitions[0].end()), |(_, position)| *position);
+        let first_position = appended.first().map_or(end, |(_, position)| *position);
         Ok(Appended { accepted_at, first_position })
     }
 
@@ -259,12 +289,20 @@ impl Log for MemoryLog {
 
     async fn committed(&self, group: &str, topic: &Topic) -> Result<Vec<Committed>, PortError> {
         let state = self.0.lock();
-        let partitions = (0..).map(Partition).zip(&state.topic(topic)?.partitions);
-        let of = |partition| match state.groups.get(group) {
-            Some(group) => group.committed(topic, partition),
-            None => Committed { partition, ..Committed::default() },
-        };
-        Ok(partitions.map(|(partition, _)| of(partition)).collect())
+        Ok(state.committed(group, topic, state.topic(topic)?))
+    }
+
+    async fn progress(&self, group: &str, since: Mark) -> Result<Progress, PortError> {
+        let mut state = self.0.lock();
+        state.expire(self.0.clock.now().saturating_sub(self.0.settings.retention));
+        let is_wanted = |its: &TopicState| its.kind == TopicKind::Records && its.touched > since.0;
+        let wanted = state.topics.iter().filter(|(_, its)| is_wanted(its));
+        let standings = wanted.map(|(topic, its)| Standing {
+            topic: topic.clone(),
+            extents: (0..).map(Partition).zip(&its.partitions).map(|(number, its)| its.extent(number)).collect(),
+            committed: state.committed(group, topic, its),
+        });
+        Ok(Progress { mark: Mark(state.touches), standings: standings.collect() })
     }
 
     async fn ready(&self) -> Result<(), PortError> {

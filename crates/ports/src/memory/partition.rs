@@ -71,15 +71,17 @@ impl Records {
         (self.accepted_at, first)
     }
 
-    /// Drops whole batches accepted before `before`, and none that holds a position from `keep_from` on.
-    pub(super) fn expire(&mut self, before: Timestamp, keep_from: u64) {
+    /// Drops whole batches accepted before `before`, and none that holds a position from `keep_from` on; says whether there were any.
+    pub(super) fn expire(&mut self, before: Timestamp, keep_from: u64) -> bool {
+        let held = self.batches.len();
         while let Some(oldest) = self.batches.first_entry() {
             let end = oldest.key() + oldest.get().content.len() as u64;
             if oldest.get().at >= before || end > keep_from {
-                return;
+                break;
             }
             oldest.remove();
         }
+        self.batches.len() < held
     }
 
     /// Batches from a position on, until they hold about `records_max` records; at least one where there is one.

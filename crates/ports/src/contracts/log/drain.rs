@@ -1,6 +1,7 @@
 //! Reads topics to their end, record by record, and checks on the way what holds for every delivery.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -121,17 +122,23 @@ pub(super) async fn poll_records(consumer: &mut dyn Consumer, count: usize) -> V
     while all.len() < count {
         assert!(Instant::now() < deadline, "{} of {count} records came", all.len());
         let deliveries = consumer.poll(1_000, Duration::from_millis(100)).await.expect("a poll");
-        check_one_partition(&deliveries);
+        check_order(&deliveries);
         all.extend(deliveries.iter().flat_map(records));
     }
     assert_eq!(all.len(), count, "no more records than were appended");
     all
 }
 
-/// A poll answers with records of one partition, without a gap between deliveries.
-pub(super) fn check_one_partition(deliveries: &[Delivery]) {
-    for pair in deliveries.windows(2) {
-        assert_eq!((&pair[0].topic, pair[0].partition), (&pair[1].topic, pair[1].partition));
-        assert!(pair[0].next_position() <= pair[1].first_position);
+/// Of each partition, a poll answers with records that follow each other, in position order.
+pub(super) fn check_order(deliveries: &[Delivery]) {
+    let mut seen = HashSet::new();
+    let mut last: Option<&Delivery> = None;
+    for delivery in deliveries {
+        let place = (&delivery.topic, delivery.partition);
+        match last.filter(|last| (&last.topic, last.partition) == place) {
+            Some(last) => assert!(last.next_position() <= delivery.first_position, "{last:?} is before {delivery:?}"),
+            None => assert!(seen.insert(place), "{place:?} comes twice in one poll"),
+        }
+        last = Some(delivery);
     }
 }

@@ -1,6 +1,10 @@
 //! Consumer groups: sharing, taking over, committing, going back.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use domain::{Partition, Position, Topic};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
@@ -12,7 +16,7 @@ use super::{
     },
     drain::{self, Delivered, PATIENCE},
 };
-use crate::{Committed, Consumer, Delivery, ErrorKind, Log, TopicKind, Totals};
+use crate::{Committed, Consumer, Delivery, ErrorKind, Log, Mark, Standing, TopicKind, Totals};
 
 /// Ends of polls that are expected to find nothing.
 const SHORTLY: Duration = Duration::from_millis(50);
@@ -187,7 +191,7 @@ pub async fn members_share_the_work_without_overlap<B: Backend>() {
 async fn commit_what_comes(mut consumer: Box<dyn Consumer>, committed: mpsc::Sender<Delivery>) {
     loop {
         let deliveries = consumer.poll(1, PATIENCE).await.expect("a poll");
-        drain::check_one_partition(&deliveries);
+        drain::check_order(&deliveries);
         for delivery in deliveries {
             let before = consumer.committed(&delivery.topic, delivery.partition);
             assert_eq!(before.position, delivery.first_position, "only what is not committed is delivered");
@@ -302,7 +306,7 @@ pub async fn topics_take_turns<B: Backend>() {
     let (mut seen, mut of_the_first) = (BTreeSet::new(), 0);
     while seen.len() < topics.len() {
         let deliveries = consumer.poll(1, PATIENCE).await.expect("a poll");
-        drain::check_one_partition(&deliveries);
+        drain::check_order(&deliveries);
         for delivery in deliveries {
             of_the_first += if delivery.topic == topics[0] { delivery.content.len() } else { 0 };
             let before = consumer.committed(&delivery.topic, delivery.partition);
@@ -311,4 +315,99 @@ pub async fn topics_take_turns<B: Backend>() {
         }
         assert!(of_the_first < 600, "only {seen:?} had a turn before all of the first was read");
     }
+}
+
+/// A poll answers with records of many topics, as many as there is room for.
+pub async fn a_poll_answers_many_topics<B: Backend>() {
+    let backend = B::start(Settings::default()).await;
+    let log = backend.log();
+    let mut topics = Vec::new();
+    for _ in 0..5 {
+        topics.push(filled_topic(&*log, 1).await);
+    }
+    let mut consumer = member(&*log, &unique("group"), &topics).await;
+    drain::poll_records(&mut *consumer, 50).await;
+    let (mut most, mut second) = (0, 1);
+    // What is fetched in the background may come topic by topic.
+    let started = Instant::now();
+    while most < 2 {
+        assert!(started.elapsed() < PATIENCE, "no poll answered more than one topic");
+        for topic in &topics {
+            fill(&*log, topic, second..second + 1).await;
+        }
+        second += 1;
+        let mut records = 0;
+        while records < 50 {
+            let deliveries = consumer.poll(1_000, PATIENCE).await.expect("a poll");
+            drain::check_order(&deliveries);
+            let seen: BTreeSet<_> = deliveries.iter().map(|delivery| delivery.topic.clone()).collect();
+            most = most.max(seen.len());
+            records += deliveries.iter().map(|delivery| delivery.content.len()).sum::<usize>();
+        }
+    }
+}
+
+/// Commits of many partitions are saved together, and one that can't be does not keep the others back.
+pub async fn commits_of_many_topics_are_answered_one_by_one<B: Backend>() {
+    let backend = B::start(Settings::default()).await;
+    let (log, group) = (backend.log(), unique("group"));
+    let topics = [filled_topic(&*log, 2).await, filled_topic(&*log, 3).await];
+    let strange = filled_topic(&*log, 1).await;
+    let mut consumer = member(&*log, &group, &topics).await;
+    drain::poll_records(&mut *consumer, 50).await;
+    let mut commits = Vec::new();
+    for topic in [&topics[0], &strange, &topics[1]] {
+        commits.extend(all_stored(&*log, topic).await.into_iter().map(|committed| (topic.clone(), committed)));
+    }
+    let answers = consumer.commit_all(&commits).await;
+    assert_eq!(answers.len(), commits.len());
+    for ((topic, _), answer) in commits.iter().zip(answers) {
+        let kind = answer.err().map(|error| error.kind());
+        assert_eq!(kind, (*topic == strange).then_some(ErrorKind::Conflict), "{topic}");
+    }
+    for topic in &topics {
+        assert_eq!(log.committed(&group, topic).await.expect("committed"), all_stored(&*log, topic).await);
+    }
+    assert!(consumer.commit_all(&[]).await.is_empty());
+}
+
+/// Progress tells of all topics of records at first, then at least of those that have changed; what it tells is what the log says topic by
+/// topic.
+pub async fn progress_tells_what_has_changed<B: Backend>() {
+    let backend = B::start(Settings::default()).await;
+    let (log, group) = (backend.log(), unique("group"));
+    let topics = [filled_topic(&*log, 1).await, filled_topic(&*log, 2).await];
+    let notices = Topic::from_name(&unique("notices"));
+    log.create_topic(&notices, TopicKind::Notices).await.expect("a topic");
+    let mut known: BTreeMap<Topic, Standing> = BTreeMap::new();
+    let mut mark = Mark::default();
+    let mut consumer = member(&*log, &group, &topics).await;
+    for step in 0..4 {
+        match step {
+            1 => fill(&*log, &topics[0], 10..12).await,
+            2 => {
+                drain::poll_records(&mut *consumer, 50).await;
+                for committed in all_stored(&*log, &topics[1]).await {
+                    consumer.commit(&topics[1], committed).await.expect("a commit");
+                }
+            }
+            3 => log.delete_topic(&topics[0]).await.expect("a removal"),
+            _ => {}
+        }
+        let progress = log.progress(&group, mark).await.expect("progress");
+        mark = progress.mark;
+        known.extend(progress.standings.into_iter().map(|standing| (standing.topic.clone(), standing)));
+        assert!(!known.contains_key(&notices), "notices are no records");
+        for topic in topics.iter().skip(usize::from(step == 3)) {
+            let expected = Standing {
+                topic: topic.clone(),
+                extents: log.extents(topic).await.expect("extents"),
+                committed: log.committed(&group, topic).await.expect("committed"),
+            };
+            assert_eq!(known.get(topic), Some(&expected), "after step {step}");
+        }
+    }
+    assert_eq!(known[&topics[1]].pending(), 0);
+    let all = log.progress(&group, Mark::default()).await.expect("progress");
+    assert!(all.standings.iter().all(|standing| standing.topic != topics[0]), "a removed topic is not told");
 }

@@ -19,8 +19,9 @@ pub use documents::{
 };
 pub use groups::{
     a_commit_without_the_partition_is_a_conflict, a_dropped_member_leaves_its_partitions_to_the_others,
-    a_group_goes_on_where_it_committed, a_position_within_a_batch_can_be_committed, a_topic_is_joined_when_it_appears,
-    groups_do_not_touch_each_other, members_share_the_work_without_overlap, topics_take_turns,
+    a_group_goes_on_where_it_committed, a_poll_answers_many_topics, a_position_within_a_batch_can_be_committed,
+    a_topic_is_joined_when_it_appears, commits_of_many_topics_are_answered_one_by_one, groups_do_not_touch_each_other,
+    members_share_the_work_without_overlap, progress_tells_what_has_changed, topics_take_turns,
     what_is_held_back_holds_nothing_else_back, what_is_held_back_is_delivered_again,
 };
 pub use reading::{
@@ -58,9 +59,12 @@ macro_rules! log_contracts {
             a_dropped_member_leaves_its_partitions_to_the_others,
             a_group_goes_on_where_it_committed,
             a_position_within_a_batch_can_be_committed,
+            a_poll_answers_many_topics,
             what_is_held_back_is_delivered_again,
             what_is_held_back_holds_nothing_else_back,
             a_topic_is_joined_when_it_appears,
+            commits_of_many_topics_are_answered_one_by_one,
+            progress_tells_what_has_changed,
             groups_do_not_touch_each_other,
             members_share_the_work_without_overlap,
             topics_take_turns,
