@@ -10,6 +10,7 @@ mod faults;
 mod feeder;
 mod foreign_clients;
 mod hostile_input;
+mod hosts;
 mod kill_nine;
 mod load;
 mod operations;

@@ -11,6 +11,7 @@ mod detection;
 mod disks;
 mod feeder;
 mod hostile_input;
+mod hosts;
 mod kill_nine;
 mod load;
 mod operations;
