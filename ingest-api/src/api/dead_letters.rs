@@ -6,7 +6,7 @@ use actix_web::{
     HttpRequest, HttpResponse,
     web::{Data, Path},
 };
-use domain::{DeadLetter, Partition, Payload, Position, Topic};
+use domain::{DeadLetter, Partition, Payload, Position, Topic, from_json};
 use ports::{Content, Document, ErrorKind, PortError, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -48,7 +48,7 @@ enum Letter {
 
 impl Item {
     fn of(id: u64, document: &Document) -> Self {
-        let letter = match serde_json::from_slice(document.body.as_deref().unwrap_or_default()) {
+        let letter = match from_json(document.body.as_deref().unwrap_or_default()) {
             Ok(letter) => Letter::Readable(letter),
             Err(error) => Letter::Unreadable { reason: format!("this dead letter can't be read: {error}") },
         };
