@@ -13,6 +13,7 @@ mod hostile_input;
 mod hosts;
 mod kill_nine;
 mod load;
+mod local_times;
 mod operations;
 mod readme;
 mod real_data;

@@ -218,7 +218,7 @@ pub async fn replay(path: Path<String>, app: Data<App>, _principal: Principal) -
         .sensor_type()
         .and_then(|id| app.ports.registry.sensor_type(id.as_str()))
         .ok_or_else(|| invalid(format!("there is no sensor type for topic `{}`", letter.topic)))?;
-    let parsed = with_target(&app, &sensor_type, |target| input::json::parse(text.as_bytes(), target));
+    let parsed = with_target(&app, &sensor_type, None, |target| input::json::parse(text.as_bytes(), target));
     let parsed = parsed.map_err(|fault| invalid(format!("the reading can't be read: {fault}")))?;
     Ok(HttpResponse::Accepted().json(accept(&app, &sensor_type, parsed).await?))
 }
