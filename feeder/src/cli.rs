@@ -8,7 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use feeder::pace::{Pace, Rate, Speed};
 use feeder::simulate::{Backfill, Faults, Live, Registration};
 use feeder::stop::Stop;
-use feeder::{replay, simulate};
+use feeder::{
+    replay::{self, Pass},
+    simulate,
+};
 use jiff::Timestamp;
 
 const REPLAY_EXAMPLES: &str = "\
@@ -79,6 +82,10 @@ pub struct ReplayArguments {
     /// The most lines in one post, when several are due
     #[arg(long, value_name = "LINES", default_value_t = 500)]
     batch: usize,
+    /// Which of its two times a line means whose hour came twice, where the order of the lines does not tell
+    /// (first or second) [default: such lines are refused]
+    #[arg(long, value_name = "PASS")]
+    repeated_hour: Option<Pass>,
     /// Where to remember how far it came [default: a file for this hub, sensor, type and files in
     /// $XDG_STATE_HOME/iot-hub/feeder or ~/.local/state/iot-hub/feeder]
     #[arg(long, value_name = "FILE")]
@@ -112,6 +119,7 @@ impl ReplayArguments {
             files: self.files,
             pace,
             batch: self.batch,
+            repeated_hour: self.repeated_hour,
             state: self.state,
             restart: self.restart,
             give_up_after: self.give_up_after,

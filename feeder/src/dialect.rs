@@ -3,7 +3,7 @@
 use anyhow::Context;
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use crate::sensor_type::Dialect;
 
@@ -12,6 +12,29 @@ use crate::sensor_type::Dialect;
 pub struct LineClock {
     columns: TimeColumns,
     time_zone: TimeZone,
+}
+
+/// What the date and time of a line stand for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// One time.
+    Once(Timestamp),
+    /// Two of them: clocks went back, and the hour came twice.
+    Twice {
+        /// When it came first.
+        first: Timestamp,
+        /// When it came again.
+        second: Timestamp,
+    },
+}
+
+impl Moment {
+    /// Returns the time, the first of two.
+    pub fn first(self) -> Timestamp {
+        match self {
+            Self::Once(time) | Self::Twice { first: time, .. } => time,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,9 +66,23 @@ impl LineClock {
         Ok(Self { columns, time_zone })
     }
 
+    /// Says whether clocks ever went back where the lines were written.
+    pub fn has_changes(&self) -> bool {
+        self.time_zone.to_fixed_offset().is_err()
+    }
+
+    /// Returns the name of the time zone.
+    pub fn zone_name(&self) -> &str {
+        self.time_zone.iana_name().unwrap_or("the zone of the dialect")
+    }
+
     /// Returns when a line was observed; `None` when that cannot be read from it.
-    pub fn time_of(&self, line: &[u8]) -> Option<Timestamp> {
-        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(line);
+    pub fn moment_of(&self, line: &[u8]) -> Option<Moment> {
+        let mut reader = csv::ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .buffer_capacity(line.len().max(1))
+            .from_reader(line);
         let mut record = csv::StringRecord::new();
         if !reader.read_record(&mut record).ok()? {
             return None;
@@ -54,7 +91,7 @@ impl LineClock {
         match self.columns {
             TimeColumns::Whole(index) => {
                 let text = field(index)?;
-                text.parse().ok().or_else(|| self.local(text.parse().ok()?))
+                text.parse().ok().map(Moment::Once).or_else(|| self.local(text.parse().ok()?))
             }
             TimeColumns::Date { date, time } => {
                 let date: Date = field(date)?.parse().ok()?;
@@ -67,8 +104,14 @@ impl LineClock {
         }
     }
 
-    fn local(&self, time: DateTime) -> Option<Timestamp> {
-        Some(time.to_zoned(self.time_zone.clone()).ok()?.timestamp())
+    fn local(&self, time: DateTime) -> Option<Moment> {
+        let ambiguous = self.time_zone.to_ambiguous_timestamp(time);
+        let second = match ambiguous.offset() {
+            AmbiguousOffset::Fold { .. } => ambiguous.later().ok(),
+            AmbiguousOffset::Gap { .. } | AmbiguousOffset::Unambiguous { .. } => None,
+        };
+        let first = ambiguous.compatible().ok()?;
+        Some(second.map_or(Moment::Once(first), |second| Moment::Twice { first, second }))
     }
 }
 
@@ -79,8 +122,8 @@ mod tests {
     fn check(columns: &str, time_zone: &str, line: &str, expected: Option<&str>) {
         let columns = columns.split(',').map(str::to_owned).collect();
         let dialect = Dialect { columns, header: false, time_zone: time_zone.to_owned() };
-        let time = LineClock::new(&dialect).expect("valid dialect").time_of(line.as_bytes());
-        assert_eq!(time.map(|time| time.to_string()).as_deref(), expected, "{line}");
+        let time = LineClock::new(&dialect).expect("valid dialect").moment_of(line.as_bytes());
+        assert_eq!(time.map(|time| time.first().to_string()).as_deref(), expected, "{line}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ const BOUNDS: Bounds = Bounds { items_max: 64, rejected_max: 8 };
 /// Runs a parser and checks what must hold whatever the input.
 pub fn check(parse: impl FnOnce(&Target<'_>) -> Result<Parsed, BodyFault>) {
     let now = Timestamp::parse("2020-01-01T00:00:00Z").expect("a time");
-    let target = Target { sensor_type: &SENSOR_TYPE, sensors: &*SENSORS, now, bounds: BOUNDS };
+    let target = Target { sensor_type: &SENSOR_TYPE, sensors: &*SENSORS, now, bounds: BOUNDS, repeated_hour: None };
     let Ok(parsed) = parse(&target) else { return };
     assert_eq!(parsed.readings.len(), parsed.indices.len());
     assert!(parsed.readings.len() + parsed.rejected_count <= BOUNDS.items_max);

@@ -20,7 +20,7 @@ fn main() {
     let sensors = sensors(&sensor_type);
     let now = Timestamp::parse("2020-01-01T00:00:00Z").expect("a time");
     let bounds = Bounds { items_max: 100_000, rejected_max: 1_000 };
-    let target = Target { sensor_type: &sensor_type, sensors: &sensors, now, bounds };
+    let target = Target { sensor_type: &sensor_type, sensors: &sensors, now, bounds, repeated_hour: None };
     let json_item = |sensor: usize, second: usize| {
         let power = 100.0 + (sensor % 97) as f64 / 10.0;
         format!(

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use domain::{Readings, SensorId, SensorType, Topic};
+use domain::{SensorId, SensorType, Topic};
 use ports::{Batch, ErrorKind, PortError, TopicKind};
 use registry::{FirstReadingRefusal, RegistryError};
 use serde::Serialize;
@@ -87,23 +87,13 @@ async fn register(app: &App, sensor_type: &SensorType, parsed: &mut Parsed) -> R
 }
 
 fn refuse(parsed: &mut Parsed, refused: &HashMap<SensorId, FirstReadingRefusal>, rejected_max: usize) {
-    let mut kept = Readings::new(std::sync::Arc::clone(parsed.readings.properties()));
-    let mut indices = Vec::new();
-    for (reading, index) in parsed.readings.iter().zip(&parsed.indices) {
-        let Some(refusal) = refused.get(reading.sensor_id) else {
-            kept.push(reading.sensor_id.clone(), reading.phenomenon_time, reading.values);
-            indices.push(*index);
-            continue;
-        };
-        parsed.rejected_count += 1;
-        let value = reading.sensor_id.to_string();
-        let (field, reason) = ("sensor_id".to_owned(), refusal.to_string());
-        parsed.rejected.push(Rejection { index: *index, field, value, reason });
-    }
-    parsed.readings = kept;
-    parsed.indices = indices;
-    parsed.rejected.sort_by_key(|rejection| rejection.index);
-    parsed.rejected.truncate(rejected_max);
+    parsed.sift(rejected_max, |index, reading| match refused.get(reading.sensor_id) {
+        None => Ok(reading.phenomenon_time),
+        Some(refusal) => {
+            let (field, value) = ("sensor_id".to_owned(), reading.sensor_id.to_string());
+            Err(Rejection { index, field, value, reason: refusal.to_string() })
+        }
+    });
 }
 
 impl From<RegistryError> for Problem {

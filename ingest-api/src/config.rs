@@ -4,6 +4,8 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
+use crate::Host;
+
 /// Settings of the service.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -11,6 +13,8 @@ pub struct Config {
     pub surface: Surface,
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The hosts it answers for besides loopback and the address it listens on.
+    pub hosts: Vec<Host>,
     /// Threads that serve requests.
     pub workers: usize,
     /// Connections waiting to be accepted.
@@ -45,6 +49,7 @@ impl Default for Config {
         Self {
             surface: Surface::Everything,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            hosts: Vec::new(),
             workers: 2,
             backlog: 1024,
             connections_max: 4096,

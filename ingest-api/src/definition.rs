@@ -3,6 +3,7 @@
 use std::fmt;
 
 use actix_web::HttpRequest;
+use domain::Objects;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
@@ -64,7 +65,7 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8], language: Language, id: &str, rea
         return Err(other_id(id, given.as_str().unwrap_or(&given.to_string())));
     }
     members.retain(|name, _| !read_only.contains(&name.as_str()));
-    serde_path_to_error::deserialize(Value::Object(members)).map_err(|error| {
+    serde_path_to_error::deserialize(Objects(Value::Object(members))).map_err(|error| {
         let (path, error) = (error.path().to_string(), error.into_inner());
         // `.` stands for the definition as a whole.
         let fault = if path == "." { message(&error) } else { message(&format!("`{path}`: {error}")) };
@@ -201,6 +202,33 @@ mod tests {
             Language::Toml,
             Err((Code::Syntax, "line 1 column 5: string values must be quoted, expected literal string")),
         );
+    }
+
+    #[test]
+    fn an_array_is_no_object() {
+        let place = r#"{"sensor_type":"emb","place":[-2.9,53.8]}"#;
+        check(place, Language::Json, Err((Code::Invalid, "`place`: invalid type: sequence, expected an object")));
+        let place = "sensor_type = \"emb\"\nplace = [-2.9, 53.8]";
+        check(place, Language::Toml, Err((Code::Invalid, "`place`: invalid type: sequence, expected an object")));
+        let read = |body: &str| {
+            let draft = read::<domain::SensorTypeDraft>(body.as_bytes(), Language::Json, "t", &[]);
+            draft.map(drop).map_err(|problem| problem.detail().to_owned())
+        };
+        let property = r#"{"id":"a","unit":"m"}"#;
+        let with =
+            |properties: &str, rest: &str| format!(r#"{{"sampling_interval":"1h","properties":{properties}{rest}}}"#);
+        assert_eq!(read(&with(&format!("[{property}]"), "")), Ok(()));
+        for (properties, rest, path) in [
+            (r#"[["a","n","m"]]"#, "", "`properties[0]`"),
+            (r#"[{"id":"a","unit":"m","gross_range":[[1,2],null]}]"#, "", "`properties[0].gross_range`"),
+            (r#"[{"id":"a","unit":"m","qc":{"spike":[1,2]}}]"#, "", "`properties[0].qc.spike`"),
+            (r#"[{"id":"a","unit":"m","qc":{"climatology":[[[1],[1,2]]]}}]"#, "", "`properties[0].qc.climatology[0]`"),
+            ("[]", r#","detection":["15m"]"#, "`detection`"),
+            ("[]", r#","csv":[["date"]]"#, "`csv`"),
+        ] {
+            let refusal = read(&with(properties, rest)).expect_err(path);
+            assert_eq!(refusal, format!("{path}: invalid type: sequence, expected an object"));
+        }
     }
 
     #[test]

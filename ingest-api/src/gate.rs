@@ -1,4 +1,4 @@
-//! What every request passes: the check of its origin, the catch for panics, the clock, the headers of every answer.
+//! What every request passes: the check of its host and its origin, the catch for panics, the clock, the headers of every answer.
 
 use std::{panic::AssertUnwindSafe, time::Instant};
 
@@ -8,9 +8,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{
         Method,
-        header::{
-            CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderValue, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-        },
+        header::{CONTENT_SECURITY_POLICY, HeaderMap, HeaderValue, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
     },
     middleware::Next,
     web::Data,
@@ -38,12 +36,9 @@ pub async fn pass<B: MessageBody>(
     let route = request.match_pattern().unwrap_or_else(|| NO_ROUTE.to_owned());
     let method = method_label(request.method());
     let policy = if request.path().starts_with("/docs") { POLICY_DOCS } else { POLICY };
-    let outcome = if changes_state(request.method()) && has_foreign_origin(request.headers()) {
-        let detail = "a page of another origin may not change anything here";
-        let problem = Problem::new(Code::ForeignOrigin, detail);
-        Ok(request.into_response(problem.error_response()).map_into_right_body())
-    } else {
-        call(request, next).await
+    let outcome = match check(&app, &request) {
+        Ok(()) => call(request, next).await,
+        Err(problem) => Ok(request.into_response(problem.error_response()).map_into_right_body()),
     };
     let status = match &outcome {
         Ok(response) => response.status(),
@@ -58,6 +53,17 @@ pub async fn pass<B: MessageBody>(
         headers.insert(CONTENT_SECURITY_POLICY, policy);
         response
     })
+}
+
+/// Says whether a request is for this service, and not sent by a page that must not change anything here.
+///
+/// Health and metrics are checked as everything else: they name sensor types and what is wrong with the hub.
+fn check(app: &App, request: &ServiceRequest) -> Result<(), Problem> {
+    let authority = app.hosts.authority(request.head())?;
+    if changes_state(request.method()) && has_foreign_origin(request.headers(), &authority) {
+        return Err(Problem::new(Code::ForeignOrigin, "a page of another origin may not change anything here"));
+    }
+    Ok(())
 }
 
 async fn call<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<EitherBody<B>>, Error> {
@@ -88,8 +94,7 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 /// Says whether a browser sends this for a page that the hub did not serve.
-fn has_foreign_origin(headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+fn has_foreign_origin(headers: &HeaderMap, host: &str) -> bool {
     headers.get_all(ORIGIN).any(|origin| origin.to_str().map_or(true, |origin| is_foreign(origin, host)))
 }
 

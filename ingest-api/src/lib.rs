@@ -7,6 +7,7 @@ mod api;
 mod config;
 mod definition;
 mod gate;
+mod hosts;
 pub mod input;
 pub mod openapi;
 pub mod output;
@@ -18,6 +19,7 @@ mod service;
 mod state;
 
 pub use config::{Config, ReadinessCheck, Surface};
+pub use hosts::Host;
 pub use principal::Principal;
 pub use problem::{Code, Problem};
 pub use service::{Service, ServiceError};

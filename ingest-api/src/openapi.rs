@@ -56,6 +56,7 @@ use crate::{
         health::ready,
         health::metrics,
     ),
+    components(schemas(RepeatedHour)),
     tags(
         (name = "Readings", description = "Readings in and out"),
         (name = "Quality control", description = "Flags, counted and given anew"),
@@ -92,6 +93,16 @@ pub struct Accepted {
     /// How many were refused, where `rejected` does not list them all.
     #[schema(nullable = false)]
     pub rejected_count: Option<u64>,
+}
+
+/// Which of its two times a local time means that came twice.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum RepeatedHour {
+    /// The earlier one.
+    First,
+    /// The later one.
+    Second,
 }
 
 /// Why an item was refused.
@@ -220,7 +231,7 @@ pub struct CsvDialect {
     /// Texts that stand for a missing value, besides an empty cell and `NaN`.
     #[schema(required = false)]
     pub missing: Vec<String>,
-    /// IANA time zone of times without an offset. Of an hour that comes twice the first is meant.
+    /// IANA time zone of times without an offset. Of an hour that comes twice the order of the lines tells which is meant.
     #[schema(required = false)]
     pub time_zone: String,
 }

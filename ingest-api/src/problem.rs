@@ -27,6 +27,8 @@ pub enum Code {
     Syntax,
     /// A change asked for by a page of another origin.
     ForeignOrigin,
+    /// A request for a host that is not this service.
+    Misdirected,
     /// What was named is not there.
     NotFound,
     /// The route does not take this method.
@@ -60,6 +62,7 @@ impl Code {
             Self::BadRequest => (StatusCode::BAD_REQUEST, "bad-request", "Bad request"),
             Self::Syntax => (StatusCode::BAD_REQUEST, "syntax", "The body can't be read"),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign-origin", "Foreign origin"),
+            Self::Misdirected => (StatusCode::MISDIRECTED_REQUEST, "misdirected", "Misdirected request"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
             Self::NotAcceptable => (StatusCode::NOT_ACCEPTABLE, "not-acceptable", "Not acceptable"),

@@ -8,7 +8,7 @@ use prometheus::{HistogramOpts, HistogramVec};
 use registry::Registry;
 use tokio::sync::RwLock;
 
-use crate::{Code, Config, Problem, input::in_flight::InFlight, replays::Room};
+use crate::{Code, Config, Problem, hosts::Hosts, input::in_flight::InFlight, replays::Room};
 
 /// The ports the service works through.
 #[derive(Clone)]
@@ -42,6 +42,8 @@ pub struct App {
     pub config: Config,
     /// The bound on bodies in flight.
     pub in_flight: Arc<InFlight>,
+    /// The hosts it answers for.
+    pub(crate) hosts: Hosts,
     /// How long requests took.
     pub(crate) requests: HistogramVec,
     /// Held for reading from the look at a sensor type to the append, for writing while a type is removed: so that nothing is
@@ -62,7 +64,9 @@ impl App {
         let requests = HistogramVec::new(options, &["method", "route", "status"])?;
         ports.metrics.register(Box::new(requests.clone()))?;
         let in_flight = InFlight::new(config.in_flight_size_max);
-        Ok(Self { ports, config, in_flight, requests, types_in_use: RwLock::new(()), replays: Room::default() })
+        let hosts = Hosts::new(config.listen.ip(), config.hosts.clone());
+        let (types_in_use, replays) = (RwLock::new(()), Room::default());
+        Ok(Self { ports, config, in_flight, hosts, requests, types_in_use, replays })
     }
 
     /// The newest version of a sensor type.

@@ -62,6 +62,37 @@ async fn type_gains_properties_and_loses_none() {
 }
 
 #[tokio::test]
+async fn arrays_are_not_taken_for_objects() {
+    let data = folder();
+    let hub = launch(data.path()).start().await;
+    let sampled = |properties: serde_json::Value| json!({"sampling_interval": "15m", "properties": properties});
+    for (path, document, member) in [
+        // Longitude first, as GeoJSON has it: not latitude -2.9.
+        ("/v1/sensors/x", json!({"sensor_type": "emb", "place": [-2.9, 53.8]}), "`place`"),
+        ("/v1/sensors/x", json!(["n", null, null, "emb"]), "an object"),
+        ("/v1/sensor-types/soil", sampled(json!([["a", "n", "m"]])), "`properties[0]`"),
+        ("/v1/sensor-types/soil", sampled(json!([{"id": "a", "unit": "m", "gross_range": [[0, 1]]}])), "gross_range"),
+    ] {
+        let refused = hub.put(path, &document).await.expect(422);
+        assert!(refused.text().contains(member) && refused.text().contains("expected an object"), "{}", refused.text());
+    }
+    let times = json!({"sensor_type": "emb", "from": "2020-01-01T00:00:00Z", "to": "2020-01-02T00:00:00Z"});
+    for (path, member, value) in
+        [("/v1/runs", "detection", json!([96, "guarded"])), ("/v1/qc/replays", "sensor_ids", json!({"0": "emb3"}))]
+    {
+        let mut request = times.clone();
+        request[member] = value;
+        let refused = hub.post(path, "application/json", request.to_string()).await.expect(422);
+        assert!(refused.text().contains(&format!("`{member}`")), "{}", refused.text());
+    }
+    for path in ["/v1/runs", "/v1/qc/replays"] {
+        hub.post(path, "application/json", r#"["emb","2020-01-01T00:00:00Z"]"#).await.expect(422);
+    }
+    hub.get("/v1/sensors/x").await.expect(404);
+    hub.get("/v1/sensor-types/soil").await.expect(404);
+}
+
+#[tokio::test]
 async fn folder_of_types_is_read_at_the_start_and_an_empty_type_can_be_removed() {
     let (data, types) = (folder(), folder());
     let toml = "id = \"tide\"\nname = \"Tide gauge\"\nsampling_interval = \"6m\"\n\n[[properties]]\nid = \"level\"\nname = \"Level\"\nunit = \"m\"\n";

@@ -9,6 +9,7 @@ mod detection;
 mod duration_text;
 mod id;
 mod judged;
+mod objects;
 mod quality_control;
 mod reading;
 mod replay;
@@ -26,6 +27,7 @@ pub use detection::{
 };
 pub use id::{Id, IdKind, InvalidId, PropertyId, PropertyKind, SensorId, SensorKind, SensorTypeId, SensorTypeKind};
 pub use judged::{Judged, Merge, Row, RowRef, Rows};
+pub use objects::{Objects, from_json};
 pub use quality_control::{
     AttenuatedSignal, Climate, FlatLine, Gap, Neighbour, QualityControl, RateOfChange, SignalMeasure, Spike,
     SpikeMethod, WINDOW_READINGS_MAX,

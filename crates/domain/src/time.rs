@@ -8,10 +8,31 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
-/// A text that is no time: what was given and what was wanted.
+/// A text that is no time: what was given, escaped and cut to 80 characters, and what is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an RFC 3339 time with an offset, such as 2017-02-08T15:00:00Z")]
-pub struct InvalidTime(pub String);
+pub enum InvalidTime {
+    /// It is no RFC 3339 time.
+    #[error("`{0}` is not an RFC 3339 time with an offset, such as 2017-02-08T15:00:00Z")]
+    Form(String),
+    /// It is a leap second.
+    #[error("`{0}` {rule}", rule = Self::LEAP_SECOND)]
+    LeapSecond(String),
+}
+
+impl InvalidTime {
+    /// What is wrong with a leap second: seconds since the epoch have none, so that it would be the time of another reading.
+    pub const LEAP_SECOND: &str = "is a leap second, which can't be told from the second before it: give the reading another time or leave it out";
+    /// What is wanted where a text is no time.
+    pub const FORM: &str = "must be an RFC 3339 time with an offset, such as 2017-02-08T15:00:00Z";
+
+    /// What is wrong, without what was given.
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::Form(_) => Self::FORM,
+            Self::LeapSecond(_) => Self::LEAP_SECOND,
+        }
+    }
+}
 
 impl Timestamp {
     /// The earliest time there is.
@@ -36,17 +57,21 @@ impl Timestamp {
     /// Reads an RFC 3339 time with an offset; digits beyond the microsecond are cut off (towards the past).
     ///
     /// # Errors
-    /// [`InvalidTime`] for anything else, a date without an offset among it.
+    /// [`InvalidTime`] for anything else, a date without an offset and a leap second among it.
     pub fn parse(text: &str) -> Result<Self, InvalidTime> {
         if let Some(time) = parse_plain_utc(text.as_bytes()) {
             return Ok(time);
         }
-        let invalid = || InvalidTime(text.chars().take(80).flat_map(char::escape_debug).collect());
+        let given = || text.chars().take(80).flat_map(char::escape_debug).collect();
         // The parser also takes bracketed zone names, which RFC 3339 does not have.
         if text.contains('[') {
-            return Err(invalid());
+            return Err(InvalidTime::Form(given()));
         }
-        let time = jiff::Timestamp::from_str(text).map_err(|_| invalid())?;
+        let time = jiff::Timestamp::from_str(text).map_err(|_| InvalidTime::Form(given()))?;
+        // It takes a leap second for the second before.
+        if has_leap_second(text) {
+            return Err(InvalidTime::LeapSecond(given()));
+        }
         Ok(Self(time.as_nanosecond().div_euclid(1_000) as i64))
     }
 
@@ -136,6 +161,14 @@ fn parse_plain_utc(text: &[u8]) -> Option<Timestamp> {
     };
     let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
     Some(Timestamp(seconds * 1_000_000 + micros))
+}
+
+/// Says whether the time of day of a date and time has the second 60.
+fn has_leap_second(text: &str) -> bool {
+    let time_of_day = text.split_once(['T', 't', ' ']).map_or("", |(_, time_of_day)| time_of_day);
+    let digits =
+        time_of_day.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b':').filter(|byte| *byte != b':');
+    digits.skip(4).take(2).eq(*b"60")
 }
 
 /// Days since 1970-01-01 of a proleptic Gregorian date (years counted from March, so that the leap day comes last).
@@ -233,6 +266,23 @@ mod tests {
         ] {
             assert!(Timestamp::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_leap_second_is_refused_by_name_and_never_another_second() {
+        for text in [
+            "2016-12-31T23:59:60Z",
+            "2016-12-31T23:59:60.5Z",
+            "2016-12-31 23:59:60Z",
+            "2017-01-01T00:59:60+01:00",
+            "2016-12-31t23:59:60z",
+            "20161231T235960Z",
+        ] {
+            let refusal = Timestamp::parse(text).expect_err("a leap second");
+            assert_eq!(refusal.rule(), InvalidTime::LEAP_SECOND, "{text}");
+        }
+        check("2016-12-31T23:59:59Z", "2016-12-31T23:59:59Z");
+        check("2016-12-31T22:60:00+00:60".replace(":60", ":00").as_str(), "2016-12-31T22:00:00Z");
     }
 
     proptest! {

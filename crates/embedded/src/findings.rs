@@ -328,7 +328,7 @@ fn get<T: DeserializeOwned>(keyspace: &Keyspace, key: &[u8]) -> Result<Option<T>
 }
 
 fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PortError> {
-    serde_json::from_slice(bytes)
+    domain::from_json(bytes)
         .map_err(|error| PortError::new(ErrorKind::Corrupt, "a stored finding can't be read").with_source(error))
 }
 

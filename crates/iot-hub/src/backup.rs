@@ -93,7 +93,7 @@ fn ask(mut hub: UnixStream, to: &Path, bar: &ProgressBar) -> anyhow::Result<Copi
     request.push('\n');
     hub.write_all(request.as_bytes()).context("can't speak to the hub")?;
     for line in BufReader::new(hub).lines() {
-        match serde_json::from_str(&line.context("the hub went away before the copy was complete")?)? {
+        match domain::from_json(line.context("the hub went away before the copy was complete")?.as_bytes())? {
             Reply::Progress { size_bytes } => bar.set_position(size_bytes),
             Reply::Done(copied) => return Ok(copied),
             Reply::Refused { reason } => bail!("the hub can't make the copy: {reason}"),

@@ -182,7 +182,7 @@ async fn answer(
     let mut line = String::new();
     let mut reader = BufReader::new((&mut client).take(REQUEST_BYTES_MAX));
     tokio::time::timeout(REQUEST_TIMEOUT, reader.read_line(&mut line)).await.context("no request in time")??;
-    let Request::Backup { to } = match serde_json::from_str(&line) {
+    let Request::Backup { to } = match domain::from_json(line.as_bytes()) {
         Ok(request) => request,
         Err(error) => return refuse(client, format!("request `{}`: {error}", line.trim_end())).await,
     };

@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc};
 
-use domain::{Place, Position, Sensor, SensorId, SensorTypeDraft, SensorTypeId, TypeVersion};
+use domain::{Place, Position, Sensor, SensorId, SensorTypeDraft, SensorTypeId, TypeVersion, from_json};
 use ports::Document;
 use serde::{Deserialize, Serialize};
 
@@ -172,13 +172,13 @@ pub(crate) fn read(document: &Document) -> Result<Entry, String> {
     let Some(body) = &document.body else { return Ok(Entry::Removed(key)) };
     match key {
         Key::Type(id, version) => {
-            let body: TypeDocument = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+            let body: TypeDocument = from_json(body).map_err(|error| error.to_string())?;
             check_format(body.format)?;
             body.definition.check().map_err(|faults| faults[0].to_string())?;
             Ok(Entry::Type(id, version, body))
         }
         Key::Sensor(id) => {
-            let body: SensorDocument = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+            let body: SensorDocument = from_json(body).map_err(|error| error.to_string())?;
             check_format(body.format)?;
             Ok(Entry::Sensor(id, body))
         }
@@ -203,6 +203,19 @@ mod tests {
         }
         for text in ["", "type/emb", "type/emb/0", "type/emb/x", "type/Emb/1", "sensor/", "sensor/a/b", "other/1"] {
             assert!(Key::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_no_document() {
+        for (key, body) in [
+            ("sensor/a", r#"[1,null,null,1,"emb",0]"#),
+            ("sensor/a", r#"{"format":1,"revision":1,"sensor_type":"emb","type_number":0,"place":[-2.9,53.8]}"#),
+            ("type/a/1", r#"{"format":1,"definition":{"sampling_interval":"1s","properties":[["a","n","m"]]}}"#),
+        ] {
+            let document = Document { key: key.to_owned(), body: Some(body.as_bytes().into()) };
+            let refusal = read(&document).expect_err("an array in place of an object");
+            assert!(refusal.contains("expected an object"), "{refusal}");
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use domain::{SensorTypeDraft, SensorTypeId};
+use domain::{Objects, SensorTypeDraft, SensorTypeId};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -61,7 +61,7 @@ pub fn parse_toml(text: &str, file: &str) -> Result<(SensorTypeId, SensorTypeDra
         Some(other) => Err(format!("`id` = `{other}`: must be a text")),
         None => Err("`id` is missing: the id of the sensor type, such as `id = \"emb\"`".to_owned()),
     };
-    let draft = SensorTypeDraft::deserialize(table).map_err(|error| one_line(&error));
+    let draft = SensorTypeDraft::deserialize(Objects(table)).map_err(|error| one_line(&error));
     let draft = draft.map_err(|fault| vec![fault]).and_then(|draft: SensorTypeDraft| match draft.check() {
         Ok(()) => Ok(draft),
         Err(faults) => Err(faults.iter().map(ToString::to_string).collect()),
@@ -186,6 +186,10 @@ mod tests {
             &["properties.p.gross_range.fail", "low <= high"],
         );
         check_refused(&format!("{MINIMAL}required = \"yes\"\n"), &["\"yes\"", "required", "boolean"]);
+        check_refused(
+            &MINIMAL.replace("[[properties]]\nid = \"p\"\nunit = \"W\"\n", "properties = [[\"p\", \"n\", \"W\"]]\n"),
+            &["expected an object", "properties"],
+        );
         check_refused("id = \n", &["line 1"]);
         check_refused(&MINIMAL.replace("\"W\"", "\"\""), &["`properties.p.unit` = ``", "UCUM"]);
     }

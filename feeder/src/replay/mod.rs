@@ -3,6 +3,7 @@
 //! **Invariant:** a line is posted again only as long as the hub has not answered for it; what it answered for is saved
 //! before the next line is posted.
 
+mod passes;
 mod progress;
 mod source;
 mod state;
@@ -16,14 +17,16 @@ use bytes::Bytes;
 use hyper::{Method, Uri};
 use serde::Deserialize;
 
+pub use self::passes::Pass;
 pub use self::source::LINE_BYTES_MAX;
 pub use self::summary::{REFUSED_LINES_MAX, RefusedLine, Summary};
 
+use self::passes::Passes;
 use self::progress::Progress;
 use self::source::{Line, Position, Source};
 use self::state::{Identity, State, StateFile};
 use self::summary::VALUE_CHARS_MAX;
-use crate::dialect::LineClock;
+use crate::dialect::{LineClock, Moment};
 use crate::http::{Endpoint, Request};
 use crate::hub::{Acknowledgement, Hub, Rejection};
 use crate::pace::{Pace, Pacer};
@@ -54,6 +57,8 @@ pub struct Options {
     pub pace: Pace,
     /// The most lines in one post when several are due, 1 to [`BATCH_LINES_MAX`].
     pub batch: usize,
+    /// Which of its two times a line means whose hour came twice, where the order of the lines does not tell; none refuses such lines.
+    pub repeated_hour: Option<Pass>,
     /// Where to remember how far it came; none chooses a file by hub, sensor, type and files in the user's state folder.
     pub state: Option<PathBuf>,
     /// Whether to forget how far an earlier run came.
@@ -75,6 +80,7 @@ impl Default for Options {
             files: Vec::new(),
             pace: Pace::Every(Duration::from_secs(10)),
             batch: 500,
+            repeated_hour: None,
             state: None,
             restart: false,
             give_up_after: Duration::from_secs(3600),
@@ -187,15 +193,22 @@ struct Batch {
     body: Vec<u8>,
     /// The number in the file of each line in `body`.
     line_numbers: Vec<u64>,
+    /// Which of their two times those of them mean whose hour came twice.
+    pass: Option<Pass>,
 }
 
 /// A replay under way.
 struct Replay {
     hub: Hub,
+    path: String,
     uri: Uri,
     pacer: Pacer,
     /// Present when lines are paced by their times.
     clock: Option<LineClock>,
+    /// What is known of hours that come twice, and what tells them; none where clocks never go back.
+    passes: Option<(LineClock, Passes)>,
+    /// Which of the two is meant where that does not tell.
+    repeated_hour: Option<Pass>,
     header: bool,
     batch_lines: usize,
     started: Instant,
@@ -218,11 +231,16 @@ impl Replay {
         let dialect = sensor_type.csv.as_ref().with_context(|| {
             format!("type: sensor type `{}` has no CSV dialect, so its files cannot be replayed", sensor_type.id)
         })?;
-        let uri = hub.endpoint().path(&format!("/v1/readings/{}?sensor_id={}", sensor_type.id, options.sensor))?;
+        let path = format!("/v1/readings/{}?sensor_id={}", sensor_type.id, options.sensor);
+        let uri = hub.endpoint().path(&path)?;
         let clock = match options.pace {
             Pace::Speed(_) => Some(LineClock::new(dialect)?),
             Pace::Every(_) | Pace::AsFastAsPossible => None,
         };
+        // Where the feeder can't read times, the hub tells by the lines of each post, or refuses them.
+        let line_clock = LineClock::new(dialect).ok().filter(LineClock::has_changes);
+        let passes =
+            line_clock.map(|clock| Passes::scan(&options.files, dialect.header, &clock).map(|passes| (clock, passes)));
         let resumed_lines = state.positions.iter().map(|position| position.line).sum();
         let summary = Summary { resumed_lines, refused_before: state.refused, ..Summary::default() };
         progress.notice()(&format!(
@@ -236,9 +254,12 @@ impl Replay {
         ));
         Ok(Self {
             hub,
+            path,
             uri,
             pacer: Pacer::new(options.pace),
             clock,
+            passes: passes.transpose()?,
+            repeated_hour: options.repeated_hour,
             header: dialect.header,
             batch_lines: if matches!(options.pace, Pace::Every(_)) { 1 } else { options.batch },
             started: Instant::now(),
@@ -271,14 +292,24 @@ impl Replay {
                 return Ok(false);
             }
             let Some(kind) = source.next_line(&mut line)? else { break };
-            if kind == Line::Reading {
-                let time = self.clock.as_ref().and_then(|clock| clock.time_of(&line));
+            let pass =
+                if kind == Line::Reading { self.pass_of((file, source.position().line), &line) } else { Ok(None) };
+            if let Err(refusal) = pass {
+                self.refuse(source, source.position().line, *refusal);
+            } else if kind == Line::Reading {
+                let pass = pass.unwrap_or_default();
+                let time = self.clock.as_ref().and_then(|clock| Some(time_of(clock.moment_of(&line)?, pass)));
                 let due = self.pacer.next_due(time, self.started.elapsed());
                 if due > self.started.elapsed()
                     && !(self.post(file, source, read_to).await? && self.wait_until(due).await)
                 {
                     return Ok(false);
                 }
+                let is_other_pass = self.batch.pass.is_some() && pass.is_some() && self.batch.pass != pass;
+                if is_other_pass && !self.post(file, source, read_to).await? {
+                    return Ok(false);
+                }
+                self.batch.pass = self.batch.pass.or(pass);
                 if self.batch.body.is_empty() {
                     // Each post is a whole document of the dialect.
                     self.batch.body.extend_from_slice(source.header());
@@ -298,6 +329,20 @@ impl Replay {
         self.post(file, source, read_to).await
     }
 
+    /// Returns which of its two times a line means, none where it has one.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of a line of which that cannot be told.
+    fn pass_of(&self, place: (usize, u64), line: &[u8]) -> Result<Option<Pass>, Box<Rejection>> {
+        let Some((clock, passes)) = &self.passes else { return Ok(None) };
+        let Some(Moment::Twice { .. }) = clock.moment_of(line) else { return Ok(None) };
+        match passes.of(place).or(self.repeated_hour) {
+            Some(pass) => Ok(Some(pass)),
+            None => Err(Box::new(untold(clock.zone_name()))),
+        }
+    }
+
     /// Waits for a due time, counted from the start; returns false when stopped before it.
     async fn wait_until(&mut self, due: Duration) -> bool {
         tokio::select! {
@@ -312,7 +357,11 @@ impl Replay {
         if !self.batch.line_numbers.is_empty() {
             let batch = std::mem::take(&mut self.batch);
             let body = Bytes::from(batch.body);
-            let request = Request { method: Method::POST, uri: self.uri.clone(), content_type: Some("text/csv"), body };
+            let uri = match batch.pass {
+                None => self.uri.clone(),
+                Some(pass) => self.hub.endpoint().path(&format!("{}&repeated_hour={}", self.path, pass.name()))?,
+            };
+            let request = Request { method: Method::POST, uri, content_type: Some("text/csv"), body };
             let lines = (batch.line_numbers[0], batch.line_numbers[batch.line_numbers.len() - 1]);
             let context = || format!("file `{}`, lines {} to {}", source.path().display(), lines.0, lines.1);
             let answer = self.hub.post_readings(&request).await.with_context(context)?;
@@ -358,6 +407,22 @@ impl Replay {
         let field = rejection.field_name().map(str::to_owned);
         self.summary.refuse(RefusedLine { file, line, field, value, reason: rejection.reason });
     }
+}
+
+/// When a line was observed.
+fn time_of(moment: Moment, pass: Option<Pass>) -> jiff::Timestamp {
+    match (moment, pass) {
+        (Moment::Twice { second, .. }, Some(Pass::Second)) => second,
+        _ => moment.first(),
+    }
+}
+
+fn untold(zone: &str) -> Rejection {
+    let reason = format!(
+        "the hour came twice in {zone}, when clocks went back, and the order of the lines does not tell which is meant: \
+         --repeated-hour says it"
+    );
+    Rejection { index: 0, field: None, value: None, reason }
 }
 
 fn too_long() -> Rejection {

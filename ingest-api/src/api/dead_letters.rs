@@ -6,7 +6,7 @@ use actix_web::{
     HttpRequest, HttpResponse,
     web::{Data, Path},
 };
-use domain::{DeadLetter, Partition, Payload, Position, Topic};
+use domain::{DeadLetter, Partition, Payload, Position, Topic, from_json};
 use ports::{Batch, Content, Document, ErrorKind, PortError, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -52,7 +52,7 @@ enum Letter {
 
 impl Item {
     fn of(id: u64, document: &Document) -> Self {
-        let letter = match serde_json::from_slice(document.body.as_deref().unwrap_or_default()) {
+        let letter = match from_json(document.body.as_deref().unwrap_or_default()) {
             Ok(letter) => Letter::Readable(letter),
             Err(error) => Letter::Unreadable { reason: format!("this dead letter can't be read: {error}") },
         };
@@ -232,7 +232,7 @@ pub async fn replay(path: Path<String>, app: Data<App>, _principal: Principal) -
         }
         Payload::Bytes(_) => return Err(invalid("the dead letter holds bytes that are no reading".to_owned())),
     };
-    let parsed = with_target(&app, &sensor_type, |target| input::json::parse(text.as_bytes(), target));
+    let parsed = with_target(&app, &sensor_type, None, |target| input::json::parse(text.as_bytes(), target));
     let parsed = parsed.map_err(|fault| invalid(format!("the reading can't be read: {fault}")))?;
     Ok(HttpResponse::Accepted().json(accept(&app, &sensor_type, parsed).await?))
 }

@@ -16,7 +16,7 @@ use crate::{
     App, Code, Principal, Problem,
     accept::{Accepted, accept},
     input::{
-        BodyFault, Bounds, Parsed, Registered, Target,
+        BodyFault, Bounds, Parsed, Pass, Registered, Target,
         body::{Body, media_type},
         csv,
         in_flight::Permit,
@@ -37,27 +37,44 @@ enum Form {
     /// With a header row.
     Csv,
     /// Lines of the type's dialect, of one sensor.
-    Dialect(String),
+    Dialect(String, Option<Pass>),
     /// Lines of the sensor's id and the type's dialect.
-    Paper,
+    Paper(Option<Pass>),
 }
 
 impl Form {
-    fn of(request: &HttpRequest, sensor_id: Option<String>) -> Result<Self, Problem> {
+    fn of(request: &HttpRequest, query: PostQuery) -> Result<Self, Problem> {
+        let PostQuery { sensor_id, repeated_hour } = query;
+        let pass = repeated_hour.as_deref().map(pass).transpose()?;
         let media_type = media_type(request);
         let form = match media_type.as_deref() {
             None | Some("" | "application/json") => Self::Json,
             Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => Self::Ndjson,
-            Some("text/csv") => return Ok(sensor_id.map_or(Self::Csv, Self::Dialect)),
+            Some("text/csv") => match sensor_id {
+                Some(id) => return Ok(Self::Dialect(id, pass)),
+                None => Self::Csv,
+            },
             Some(other) => {
                 let known = "application/json, application/x-ndjson and text/csv";
                 let detail = format!("media type `{}` is not one of {known}", crate::problem::printable(other));
                 return Err(Problem::new(Code::UnsupportedMediaType, detail));
             }
         };
-        match sensor_id {
-            None => Ok(form),
-            Some(id) => Err(Problem::parameter("sensor_id", &id, "is for text/csv in the type's dialect alone")),
+        match (sensor_id, repeated_hour) {
+            (None, None) => Ok(form),
+            (Some(id), _) => Err(Problem::parameter("sensor_id", &id, "is for text/csv in the type's dialect alone")),
+            (None, Some(text)) => {
+                let rule = "is for lines in the type's dialect alone, whose times may lack an offset";
+                Err(Problem::parameter("repeated_hour", &text, rule))
+            }
+        }
+    }
+
+    /// Which time is meant of those that came twice.
+    fn pass(&self) -> Option<Pass> {
+        match self {
+            Self::Dialect(_, pass) | Self::Paper(pass) => *pass,
+            Self::Json | Self::Ndjson | Self::Csv => None,
         }
     }
 
@@ -66,8 +83,8 @@ impl Form {
             Self::Json => json::parse(body, target),
             Self::Ndjson => ndjson::parse(body, target),
             Self::Csv => csv::parse(body, target),
-            Self::Dialect(sensor_id) => csv::parse_dialect(body, sensor_id, target),
-            Self::Paper => paper::parse(body, target),
+            Self::Dialect(sensor_id, _) => csv::parse_dialect(body, sensor_id, target),
+            Self::Paper(_) => paper::parse(body, target),
         }
     }
 }
@@ -90,6 +107,17 @@ impl From<BodyFault> for Problem {
 #[serde(deny_unknown_fields)]
 struct PostQuery {
     sensor_id: Option<String>,
+    repeated_hour: Option<String>,
+}
+
+/// Of lines that name their sensor; other parameters are passed over, as the paper's feeder may be set to send some.
+#[derive(Deserialize)]
+struct LinesQuery {
+    repeated_hour: Option<String>,
+}
+
+fn pass(text: &str) -> Result<Pass, Problem> {
+    Pass::parse(text).ok_or_else(|| Problem::parameter("repeated_hour", text, "must be `first` or `second`"))
 }
 
 /// Takes readings of a sensor type in.
@@ -104,6 +132,7 @@ struct PostQuery {
     params(
         ("sensor_type" = String, Path, description = "Id of the sensor type", example = "emb"),
         ("sensor_id" = Option<String>, Query, description = "For `text/csv`: the lines are of this sensor and follow the type's dialect", example = "emb3"),
+        ("repeated_hour" = Option<crate::openapi::RepeatedHour>, Query, description = "For lines of the dialect: which of its two times a local time means that came twice, when clocks went back; if not given, the order of the lines tells, and where it does not, they are refused"),
     ),
     request_body(description = "Readings: a JSON object or array, a JSON object a line, or CSV", content(
         (serde_json::Value = "application/json", example = json!([{"sensor_id": "emb3", "phenomenon_time": "2017-02-08T15:00:00Z", "sec": 904, "ph": 7.34}])),
@@ -130,8 +159,7 @@ pub async fn post(
     _principal: Principal,
 ) -> Result<HttpResponse, Problem> {
     let sensor_type = app.sensor_type(&path)?;
-    let PostQuery { sensor_id } = query::read(&request)?;
-    let form = Form::of(&request, sensor_id)?;
+    let form = Form::of(&request, query::read(&request)?)?;
     take(&app, &request, payload, &sensor_type, form).await
 }
 
@@ -143,7 +171,10 @@ pub async fn post(
     path = "/{sensor_type}",
     operation_id = "post_lines",
     tag = "Readings",
-    params(("sensor_type" = String, Path, description = "Id of the sensor type", example = "emb")),
+    params(
+        ("sensor_type" = String, Path, description = "Id of the sensor type", example = "emb"),
+        ("repeated_hour" = Option<crate::openapi::RepeatedHour>, Query, description = "Which of its two times a local time means that came twice, when clocks went back; if not given, the order of the lines tells, and where it does not, they are refused"),
+    ),
     request_body(content = String, content_type = "text/plain", example = "emb3,2017-02-08,15:00:00,904,7.34,27.24,11.3,885"),
     responses(
         (status = 202, description = "At least one reading is accepted", body = crate::openapi::Accepted),
@@ -163,7 +194,9 @@ pub async fn post_lines(
     _principal: Principal,
 ) -> Result<HttpResponse, Problem> {
     let sensor_type = app.sensor_type(&path)?;
-    take(&app, &request, payload, &sensor_type, Form::Paper).await
+    let LinesQuery { repeated_hour } = query::read(&request)?;
+    let form = Form::Paper(repeated_hour.as_deref().map(pass).transpose()?);
+    take(&app, &request, payload, &sensor_type, form).await
 }
 
 async fn take(
@@ -187,14 +220,19 @@ async fn take(
 
 fn parse(app: &App, sensor_type: &SensorType, form: &Form, body: Body) -> Result<(Parsed, Permit), Problem> {
     let (bytes, permit) = body.unpack()?;
-    Ok((with_target(app, sensor_type, |target| form.parse(&bytes, target))?, permit))
+    Ok((with_target(app, sensor_type, form.pass(), |target| form.parse(&bytes, target))?, permit))
 }
 
 /// Parses against the registry, the clock and the bounds of the service.
-pub(super) fn with_target<T>(app: &App, sensor_type: &SensorType, parse: impl FnOnce(&Target<'_>) -> T) -> T {
+pub(super) fn with_target<T>(
+    app: &App,
+    sensor_type: &SensorType,
+    repeated_hour: Option<Pass>,
+    parse: impl FnOnce(&Target<'_>) -> T,
+) -> T {
     let sensors = Registered::new(&app.ports.registry);
     let bounds = Bounds { items_max: app.config.items_max, rejected_max: app.config.rejected_max };
-    parse(&Target { sensor_type, sensors: &sensors, now: app.ports.clock.now(), bounds })
+    parse(&Target { sensor_type, sensors: &sensors, now: app.ports.clock.now(), bounds, repeated_hour })
 }
 
 /// Deletes readings of sensors in a time range.

@@ -100,11 +100,21 @@ impl<'a> Collector<'a> {
         }
     }
 
+    /// The item's sensor, as far as it is known.
+    pub(super) fn sensor_in_hand(&self) -> Option<&SensorId> {
+        self.sensor_id.as_ref()
+    }
+
+    /// The item's index.
+    pub(super) fn item_in_hand(&self) -> u32 {
+        (self.items - 1) as u32
+    }
+
     /// Sets the item's phenomenon time from an RFC 3339 text.
     pub(super) fn time_text(&mut self, text: &str) {
         let outcome = match Timestamp::parse(text) {
             Ok(time) => self.time(time),
-            Err(_) => Err(NOT_A_TIME.into()),
+            Err(invalid) => Err(invalid.rule().into()),
         };
         if let Err(reason) = outcome {
             self.fault("phenomenon_time", text.as_bytes(), &reason);
@@ -186,6 +196,11 @@ impl<'a> Collector<'a> {
         self.indices.push((self.items - 1) as u32);
     }
 
+    /// The most refused items that are described.
+    pub(super) fn rejected_max(&self) -> usize {
+        self.target.bounds.rejected_max
+    }
+
     /// What was gathered.
     pub(super) fn finish(self) -> Parsed {
         Parsed {
@@ -197,9 +212,6 @@ impl<'a> Collector<'a> {
         }
     }
 }
-
-/// What a text must be that is no time.
-pub(super) const NOT_A_TIME: &str = "must be an RFC 3339 time with an offset, such as 2017-02-08T15:00:00Z";
 
 /// A client's bytes as a text for an answer: cut to 80 characters, unprintable ones escaped.
 pub(crate) fn legible(bytes: &[u8]) -> String {

@@ -6,9 +6,12 @@ use domain::{Column, CsvDialect};
 
 use super::{
     BodyFault, Parsed, Target,
-    cells::{self, Cells, Zone},
+    cells::{self, Cells},
     collector::{Collector, legible},
-    lines, without_mark,
+    lines,
+    passes::LineTimes,
+    without_mark,
+    zone::Zone,
 };
 
 /// About how many bytes a line takes, to make room beforehand.
@@ -27,7 +30,7 @@ pub fn parse(body: &[u8], target: &Target<'_>) -> Result<Parsed, BodyFault> {
     for (_, line) in lines {
         table.line(line)?;
     }
-    Ok(table.collector.finish())
+    Ok(table.finish())
 }
 
 /// Reads lines of the type's dialect, all of the sensor `sensor_id`.
@@ -45,7 +48,7 @@ pub fn parse_dialect(body: &[u8], sensor_id: &str, target: &Target<'_>) -> Resul
     for (_, line) in lines(body).skip(usize::from(dialect.header)) {
         table.line(line)?;
     }
-    Ok(table.collector.finish())
+    Ok(table.finish())
 }
 
 /// The dialect of the type.
@@ -106,10 +109,10 @@ pub(super) enum Slot {
 
 /// Lines of equal columns.
 pub(super) struct Table<'a> {
-    pub(super) collector: Collector<'a>,
+    collector: Collector<'a>,
     slots: Vec<Slot>,
     markers: &'a [String],
-    zone: Zone,
+    times: LineTimes,
     sensor_id: Option<&'a str>,
     cells: Cells,
 }
@@ -117,7 +120,8 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     fn new(target: &'a Target<'a>, slots: Vec<Slot>, body_size_bytes: usize) -> Self {
         let collector = Collector::new(target, body_size_bytes / LINE_SIZE_BYTES + 1);
-        Self { collector, slots, markers: &[], zone: Zone::Utc, sensor_id: None, cells: Cells::default() }
+        let times = LineTimes::new(Zone::Utc, None);
+        Self { collector, slots, markers: &[], times, sensor_id: None, cells: Cells::default() }
     }
 
     /// Lines of the columns `first` and those of the dialect.
@@ -139,8 +143,8 @@ impl<'a> Table<'a> {
             }
         };
         let slots = first.iter().copied().chain(dialect.columns.iter().map(slot)).collect();
-        let zone = Zone::named(&dialect.time_zone);
-        Self { markers: &dialect.missing, zone, ..Self::new(target, slots, body_size_bytes) }
+        let times = LineTimes::new(Zone::named(&dialect.time_zone), target.repeated_hour);
+        Self { markers: &dialect.missing, times, ..Self::new(target, slots, body_size_bytes) }
     }
 
     /// Reads one line as an item.
@@ -154,8 +158,15 @@ impl<'a> Table<'a> {
         } else {
             self.read_cells(line);
         }
+        self.times.end_line(&self.collector);
         self.collector.end();
         Ok(())
+    }
+
+    /// What the lines say.
+    pub(super) fn finish(self) -> Parsed {
+        let rejected_max = self.collector.rejected_max();
+        self.times.finish(self.collector.finish(), rejected_max)
     }
 
     fn read_cells(&mut self, line: &[u8]) {
@@ -175,11 +186,7 @@ impl<'a> Table<'a> {
                 Slot::Ignored => {}
                 Slot::SensorId => sensor_cell(&mut self.collector, self.sensor_id, text),
                 Slot::PhenomenonTime => self.collector.time_text(text),
-                Slot::LocalTime => {
-                    if let Err(reason) = self.zone.combined(text).and_then(|time| self.collector.time(time)) {
-                        self.collector.fault("phenomenon_time", cell, &reason);
-                    }
-                }
+                Slot::LocalTime => self.times.combined(&mut self.collector, text),
                 Slot::Date => date = Some(text),
                 Slot::TimeOfDay => time_of_day = Some(text),
                 Slot::Property(property) => match cells::value(text, self.markers) {
@@ -188,9 +195,8 @@ impl<'a> Table<'a> {
                 },
             }
         }
-        let (Some(date), Some(time_of_day)) = (date, time_of_day) else { return };
-        if let Err(reason) = self.zone.time(date, time_of_day).and_then(|time| self.collector.time(time)) {
-            self.collector.fault("phenomenon_time", format!("{date} {time_of_day}").as_bytes(), &reason);
+        if let (Some(date), Some(time_of_day)) = (date, time_of_day) {
+            self.times.date_and_time(&mut self.collector, date, time_of_day);
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use domain::Value;
+use domain::{InvalidTime, Value};
 use jiter::{Jiter, JiterErrorType, JiterResult, Peek};
 
 use super::{
     BodyFault, Parsed, Target,
-    collector::{Collector, NOT_A_TIME, Text},
+    collector::{Collector, Text},
     without_mark,
 };
 
@@ -224,7 +224,7 @@ impl<'a> Items<'a> {
     fn phenomenon_time<'j>(&mut self, jiter: &mut Jiter<'j>, data: &'j [u8]) -> JiterResult<()> {
         match text(jiter, data)? {
             Ok(text) => self.collector.time_text(&text),
-            Err(raw) => self.collector.fault("phenomenon_time", raw, NOT_A_TIME),
+            Err(raw) => self.collector.fault("phenomenon_time", raw, InvalidTime::FORM),
         }
         Ok(())
     }

@@ -10,10 +10,18 @@ pub mod in_flight;
 pub mod json;
 pub mod ndjson;
 pub mod paper;
+mod passes;
+mod zone;
 
-use std::{cell::RefCell, collections::HashMap};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use domain::{Readings, Sensor, SensorId, SensorType, SensorTypeId, Timestamp};
+pub use passes::Pass;
+
+use domain::{Reading, Readings, Sensor, SensorId, SensorType, SensorTypeId, Timestamp};
 use registry::{Lookup, Registry};
 use serde::Serialize;
 
@@ -27,6 +35,8 @@ pub struct Target<'a> {
     pub now: Timestamp,
     /// Bounds on the items.
     pub bounds: Bounds,
+    /// Which of its two times a local time means that came twice; `None` where the order of the lines is to tell.
+    pub repeated_hour: Option<Pass>,
 }
 
 /// Bounds on the items of one body.
@@ -114,6 +124,35 @@ pub struct Parsed {
     pub rejected: Vec<Rejection>,
     /// How many items were refused.
     pub rejected_count: usize,
+}
+
+impl Parsed {
+    /// Keeps each reading at the time that is answered for its item, or refuses it.
+    pub(crate) fn sift(
+        &mut self,
+        rejected_max: usize,
+        mut decide: impl FnMut(u32, Reading<'_>) -> Result<Timestamp, Rejection>,
+    ) {
+        let mut kept = Readings::new(Arc::clone(self.readings.properties()));
+        let mut indices = Vec::new();
+        for (reading, item) in self.readings.iter().zip(&self.indices) {
+            match decide(*item, reading) {
+                Ok(time) => {
+                    kept.push(reading.sensor_id.clone(), time, reading.values);
+                    indices.push(*item);
+                }
+                Err(rejection) => {
+                    self.rejected_count += 1;
+                    self.rejected.push(rejection);
+                }
+            }
+        }
+        (self.readings, self.indices) = (kept, indices);
+        let left: HashSet<&SensorId> = self.readings.sensor_ids().iter().collect();
+        self.unknown.retain(|id| left.contains(id));
+        self.rejected.sort_by_key(|rejection| rejection.index);
+        self.rejected.truncate(rejected_max);
+    }
 }
 
 /// Why an item was refused.

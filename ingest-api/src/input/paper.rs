@@ -25,7 +25,7 @@ pub fn parse(body: &[u8], target: &Target<'_>) -> Result<Parsed, BodyFault> {
     for (_, line) in lines(body) {
         table.line(line)?;
     }
-    Ok(table.collector.finish())
+    Ok(table.finish())
 }
 
 #[cfg(test)]

@@ -44,6 +44,6 @@ impl Fixture {
 
     pub fn target(&self) -> Target<'_> {
         let now = Timestamp::parse("2020-01-01T00:00:00Z").expect("a time");
-        Target { sensor_type: &self.sensor_type, sensors: &self.sensors, now, bounds: self.bounds }
+        Target { sensor_type: &self.sensor_type, sensors: &self.sensors, now, bounds: self.bounds, repeated_hour: None }
     }
 }

@@ -91,7 +91,7 @@ impl Parameters {
     /// Reads `from` (inclusive) and `to` (exclusive).
     pub fn times(&mut self) -> TimeRange {
         // A `+` in a query string is a space by the rules of forms, but no time has one.
-        let read = |text: &str| Timestamp::parse(&text.replace(' ', "+")).map_err(|_| TIME_RULE.to_owned());
+        let read = |text: &str| Timestamp::parse(&text.replace(' ', "+")).map_err(|error| error.rule().to_owned());
         let from = self.single("from", read).unwrap_or(TimeRange::ALL.from);
         let to = self.single("to", read).unwrap_or(TimeRange::ALL.to);
         if from > to {
@@ -144,9 +144,6 @@ impl Parameters {
         Err(problem)
     }
 }
-
-/// What is wanted where a time is none.
-const TIME_RULE: &str = "must be an RFC 3339 time with an offset, such as 2017-02-08T15:00:00Z";
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{Changes, Partition, Position, SensorId, SensorTypeId, Timestamp, Topic, TypeVersion};
+use domain::{Changes, Partition, Position, SensorId, SensorTypeId, Timestamp, Topic, TypeVersion, from_json};
 use ports::{Batch, Content, Document, Log, PortError, TopicKind};
 use serde::{Deserialize, Serialize};
 
@@ -174,7 +174,7 @@ async fn read(log: &dyn Log) -> Result<BTreeMap<String, Replay>, PortError> {
         for delivery in deliveries {
             let Content::Documents(documents) = delivery.content else { continue };
             for document in documents {
-                let replay = document.body.and_then(|body| serde_json::from_slice::<Replay>(&body).ok());
+                let replay = document.body.and_then(|body| from_json::<Replay>(&body).ok());
                 match replay {
                     Some(replay) => drop(found.insert(document.key, replay)),
                     None => drop(found.remove(&document.key)),

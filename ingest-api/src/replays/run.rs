@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use actix_web::web::Data;
-use domain::{PartReport, Partition, Position, Topic};
+use domain::{PartReport, Partition, Position, Topic, from_json};
 use ports::{Batch, Content, Document, ErrorKind, PortError, Reader, SensorQuery, TopicKind};
 use tokio::time::{Instant, sleep};
 
@@ -156,7 +156,7 @@ impl Run {
         if document.key != self.replay.id {
             return;
         }
-        let report = serde_json::from_slice::<PartReport>(document.body.as_deref().unwrap_or_default());
+        let report = from_json::<PartReport>(document.body.as_deref().unwrap_or_default());
         // A part that is told of again counts once.
         if let Some(report) = report.ok().filter(|report| self.on_their_way.remove(&report.part).is_some()) {
             self.replay.parts_done += 1;

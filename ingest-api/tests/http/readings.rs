@@ -145,7 +145,7 @@ async fn a_length_beyond_the_bound_is_refused_before_the_body_comes() {
     let hub = Hub::start().await;
     let answer = hub
         .raw(
-            b"POST /v1/readings/emb HTTP/1.1\r\nHost: hub\r\nContent-Length: 99999999999\r\n\r\n",
+            b"POST /v1/readings/emb HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n",
             Duration::from_secs(5),
         )
         .await;

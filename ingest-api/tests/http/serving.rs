@@ -17,7 +17,10 @@ async fn slow_clients_are_let_go() {
     })
     .await;
     let answer = hub
-        .raw(b"POST /v1/readings/emb HTTP/1.1\r\nHost: hub\r\nContent-Length: 10\r\n\r\n[", Duration::from_secs(5))
+        .raw(
+            b"POST /v1/readings/emb HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n[",
+            Duration::from_secs(5),
+        )
         .await;
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("the body did not come"), "{answer}");
     let answer = hub.raw(b"GET / HTTP/1.1\r\nHo", Duration::from_secs(10)).await;
@@ -27,7 +30,8 @@ async fn slow_clients_are_let_go() {
 #[tokio::test]
 async fn bytes_in_flight_are_bounded_over_all_requests() {
     let hub = Hub::start_with(|config| config.in_flight_size_max = 1_000).await;
-    let head = format!("POST /v1/readings/emb HTTP/1.1\r\nHost: hub\r\nContent-Length: 900\r\n\r\n{}", " ".repeat(890));
+    let head =
+        format!("POST /v1/readings/emb HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n{}", " ".repeat(890));
     let body = format!("{GOOD}{}", " ".repeat(400));
     let mut held = None;
     let (mut status, mut answer) = (StatusCode::ACCEPTED, Value::Null);
@@ -90,6 +94,60 @@ async fn pages_of_other_origins_change_nothing() {
     assert_eq!(hub::answer(read).await.0, 200);
 }
 
+/// The status of a request that is sent as it is, and what is said of it.
+async fn status_of(hub: &Hub, head: &str) -> (u16, String) {
+    let answer = hub.raw(format!("{head}Connection: close\r\n\r\n").as_bytes(), Duration::from_secs(10)).await;
+    let status = answer.get(9..12).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("no status: {answer}")), answer)
+}
+
+#[tokio::test]
+async fn requests_for_foreign_hosts_are_refused_whatever_they_want() {
+    let named = ingest_api::Host::parse("hub.example.org").expect("a host");
+    let hub = Hub::start_with(|config| config.hosts = vec![named]).await;
+    for method in ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
+        for path in [
+            "/",
+            "/v1/sensors",
+            "/v1/sensor-types/emb",
+            "/v1/readings/emb",
+            "/metrics",
+            "/health/live",
+            "/docs/",
+            "/nothing",
+        ] {
+            let head =
+                format!("{method} {path} HTTP/1.1\r\nHost: evil.example:8080\r\nOrigin: http://evil.example:8080\r\n");
+            let (status, answer) = status_of(&hub, &head).await;
+            assert_eq!(status, 421, "{method} {path}: {answer}");
+            assert!(
+                method == "HEAD" || answer.contains("`evil.example:8080`") && answer.contains("`http.hosts`"),
+                "{answer}"
+            );
+        }
+    }
+    for (head, expected) in [
+        ("GET / HTTP/1.1\r\nHost: localhost:1\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost: [::1]:8080\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost: HUB.example.org.\r\n", 200),
+        ("GET / HTTP/1.1\r\nHost: 192.168.1.5\r\n", 421),
+        ("GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n", 421),
+        ("GET http://localhost/ HTTP/1.1\r\nHost: evil.example\r\n", 421),
+        ("GET http://localhost/v1/sensors HTTP/1.1\r\nHost: localhost\r\n", 200),
+        ("GET / HTTP/1.1\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", 400),
+        ("GET / HTTP/1.0\r\n", 200),
+        ("GET / HTTP/1.0\r\nHost: evil.example\r\n", 421),
+        ("PUT /v1/sensors/x HTTP/1.0\r\nOrigin: http://evil.example\r\n", 403),
+        ("PUT /v1/sensors/x HTTP/1.1\r\nHost: hub.example.org\r\nOrigin: http://localhost\r\n", 403),
+        ("DELETE /v1/sensor-types/emb HTTP/1.1\r\nHost: hub.example.org\r\nOrigin: https://hub.example.org\r\n", 204),
+    ] {
+        let (status, answer) = status_of(&hub, head).await;
+        assert_eq!(status, expected, "{head}: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn health_says_which_part_is_not_ready() {
     let hub = Hub::start_with(|config| {
@@ -149,7 +207,7 @@ async fn requests_in_flight_finish_when_the_service_stops() {
     let mut stream = tokio::net::TcpStream::connect(hub.address).await.expect("connected");
     let length = GOOD.len();
     let head = format!(
-        "POST /v1/readings/emb HTTP/1.1\r\nHost: hub\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
+        "POST /v1/readings/emb HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nExpect: 100-continue\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.expect("sent");
     let mut go_on = vec![0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];

@@ -22,6 +22,18 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("/work/", "a path from the workspace's root"),
 ];
 
+/// Where JSON and TOML may be read other than through `domain::Objects`, and why no array can pass for an object there.
+const READS_BY_ITSELF: &[(&str, &str)] = &[
+    ("feeder/", "knows nothing of ours; reads what the hub and the feeder itself wrote"),
+    ("ad-jobs/src/nab/", "reads maps"),
+    ("crates/checks/examples/", "reads a text of its own"),
+    ("crates/distributed/src/store/", "reads what Elasticsearch answers"),
+    ("crates/domain/src/objects.rs", "is what the others read through"),
+    ("crates/registry/src/type_file.rs", "reads a table first"),
+    ("ingest-api/src/api/runs.rs", "reads names and any value"),
+    ("ingest-api/src/definition.rs", "reads members first"),
+];
+
 fn rust() -> Vec<TextFile> {
     files(&[".rs"])
 }
@@ -102,6 +114,16 @@ fn nothing_is_left_undone_or_skipped() {
 fn unwrap_is_for_tests() {
     assert_none(faulty_lines(&rust(), |_, line, in_tests| {
         (!in_tests && line.contains(".unwrap()")).then(|| "`unwrap()` outside tests".to_owned())
+    }));
+}
+
+#[test]
+fn an_array_is_never_read_as_an_object() {
+    let reads = ["serde_json::from_slice", "serde_json::from_str", "serde_json::from_value", "toml::from_str"];
+    assert_none(faulty_lines(&rust(), |file, line, in_tests| {
+        let may = in_tests || READS_BY_ITSELF.iter().any(|(place, _)| file.path.starts_with(place));
+        let read = reads.iter().find(|read| !may && line.contains(**read))?;
+        Some(format!("`{read}` takes an array for a struct; read through `domain::from_json` or `domain::Objects`"))
     }));
 }
 

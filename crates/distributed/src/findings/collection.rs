@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use domain::Timestamp;
+use domain::{Objects, Timestamp};
 use elasticsearch::http::Method;
 use ports::{ErrorKind, PortError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -223,6 +223,6 @@ pub(super) fn from_document<T: DeserializeOwned>(mut document: Value, times: &[&
         let Some(micros) = document.get(*field).and_then(Value::as_i64) else { continue };
         document[*field] = Timestamp::from_micros(micros).to_string().into();
     }
-    serde_json::from_value(document)
+    T::deserialize(Objects(document))
         .map_err(|error| PortError::new(ErrorKind::Corrupt, "a stored finding can't be read").with_source(error))
 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use domain::Topic;
+use domain::{Topic, from_json};
 use ports::{ErrorKind, PortError, TopicKind};
 use rdkafka::Message;
 use serde::{Deserialize, Serialize};
@@ -144,7 +144,7 @@ impl Catalogue {
         let (Some(Ok(key)), Some(value)) = (key.map(std::str::from_utf8), value) else { return };
         let mut state = self.state();
         match key.split_once('/') {
-            None => match serde_json::from_slice(value) {
+            None => match from_json(value) {
                 Ok(entry) => {
                     state.topics.insert(Topic::from_name(key), entry);
                     drop(state);
@@ -153,7 +153,7 @@ impl Catalogue {
                 Err(error) => tracing::warn!(key, %error, "an entry of the catalogue of topics can't be read"),
             },
             Some((topic, group)) => {
-                if let Ok(GroupEntry { generation }) = serde_json::from_slice(value) {
+                if let Ok(GroupEntry { generation }) = from_json(value) {
                     let groups = state.groups.entry(Topic::from_name(topic)).or_default();
                     groups.insert(group.to_owned(), generation);
                 }

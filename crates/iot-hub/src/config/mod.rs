@@ -110,6 +110,10 @@ const REQUESTS_GRACE: Duration = Duration::from_secs(4);
 const OFF_LOOPBACK: &str = "other machines could reach this address, and without access keys everybody who does may read, \
     write and delete; listen on 127.0.0.1, or give `--allow-anonymous` where the network itself keeps strangers out";
 
+/// What hosts look like.
+const HOSTS_RULE: &str =
+    "must be names and addresses without ports, separated by commas, such as \"hub.example.org, 192.168.1.5\"";
+
 impl Config {
     /// Checks all layers together.
     ///
@@ -179,6 +183,10 @@ fn http(fields: &mut Fields<'_>) -> ingest_api::Config {
     if !fields.boolean("http.allow_anonymous") && !listen.ip().is_loopback() {
         fields.refuse("http.listen", OFF_LOOPBACK);
     }
+    let hosts = fields.text("http.hosts", HOSTS_RULE, |text| {
+        let named = text.split(',').map(str::trim).filter(|host| !host.is_empty());
+        named.map(ingest_api::Host::parse).collect::<Option<Vec<_>>>()
+    });
     let body_size_max = fields.size("http.body_size_max", ["1KiB", "64MiB"]);
     let workers = match fields.count("http.workers", 0..=256) {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -187,7 +195,9 @@ fn http(fields: &mut Fields<'_>) -> ingest_api::Config {
     let body_size_max = usize::try_from(body_size_max).expect("at most 64 MiB");
     let consumer_group = qc_consumer::GROUP.to_owned();
     let stop_grace = REQUESTS_GRACE;
-    ingest_api::Config { listen, body_size_max, workers, consumer_group, stop_grace, ..ingest_api::Config::default() }
+    let hosts = hosts.unwrap_or_default();
+    let defaults = ingest_api::Config::default();
+    ingest_api::Config { listen, hosts, body_size_max, workers, consumer_group, stop_grace, ..defaults }
 }
 
 fn detection(fields: &mut Fields<'_>) -> ad_jobs::schedule::Config {

@@ -158,3 +158,14 @@ fn faults_of_the_distributed_stack_are_told_by_key() {
         assert!(faults.contains(&format!("`{key}`")), "{key}: {faults}");
     }
 }
+
+#[test]
+fn hosts_are_names_and_addresses_without_ports() {
+    let given = |hosts: &str| environment(layers(), &[("IOT_HUB_HTTP__HOSTS", hosts)]);
+    assert_eq!(Config::validate(layers()).expect("valid").http.hosts, []);
+    let hosts = Config::validate(given("hub.example.org, [::1],192.168.1.5,")).expect("valid").http.hosts;
+    assert_eq!(hosts.len(), 3, "{hosts:?}");
+    for hosts in ["hub:8080", "http://hub", "*", "a b"] {
+        assert!(faults(given(hosts))[0].contains("without ports"), "{hosts}");
+    }
+}

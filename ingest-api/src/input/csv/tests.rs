@@ -114,6 +114,46 @@ fn a_header_row_of_the_dialect_and_a_local_time_zone_are_followed() {
     assert_eq!(parsed.unknown.len(), 1);
 }
 
+/// Lines of the hour that comes twice in London.
+fn at_the_end_of_summer(lines: &str, repeated_hour: Option<crate::input::Pass>) -> Parsed {
+    let mut sensor_type = emb();
+    let dialect = sensor_type.definition.csv.as_mut().expect("emb has a dialect");
+    dialect.time_zone = "Europe/London".to_owned();
+    dialect.columns =
+        ["sec", "date", "time", "sensor_id"].map(|name| Column::try_from(name.to_owned()).expect("a column")).to_vec();
+    let fixture = Fixture::new(sensor_type);
+    crate::input::paper::parse(lines.as_bytes(), &Target { repeated_hour, ..fixture.target() }).expect("lines")
+}
+
+#[test]
+fn the_hour_that_comes_twice_is_told_by_the_order_of_each_sensors_lines() {
+    let lines = "1,2019-10-27,00:45,a\n1,2019-10-27,02:00,b\n2,2019-10-27,01:15,a\n2,2019-10-27,01:45,b\nx,2019-10-27,01:30,a\n\
+        3,2019-10-27,01:15,b\n4,2019-10-27,01:15,a\n4,2019-10-27,01:45,b\n5,2019-10-27,00:45,b\n6,2019-10-27,01:45,c\n";
+    let parsed = at_the_end_of_summer(lines, None);
+    let of = |sensor: &str| -> Vec<String> {
+        let readings = parsed.readings.iter().filter(|reading| reading.sensor_id.as_str() == sensor);
+        readings.map(|reading| reading.phenomenon_time.to_string()[11..16].to_owned()).collect()
+    };
+    assert_eq!(of("a"), ["23:45", "00:15", "01:15"]);
+    // From the newest to the oldest.
+    assert_eq!(of("b"), ["02:00", "01:45", "01:15", "00:45", "23:45"]);
+    assert_eq!(of("c"), [] as [&str; 0]);
+    let told: Vec<_> = parsed.rejected.iter().map(|r| (r.index, r.field.as_str(), r.value.as_str())).collect();
+    assert_eq!(told, [(4, "sec", "x"), (9, "phenomenon_time", "2019-10-27 01:45")]);
+    assert!(parsed.rejected[1].reason.contains("came twice in Europe/London"), "{}", parsed.rejected[1].reason);
+    assert!(parsed.rejected[1].reason.contains("repeated_hour=first"), "{}", parsed.rejected[1].reason);
+    assert_eq!(parsed.rejected_count, 2);
+    assert_eq!(parsed.unknown.len(), 2, "a sensor without an accepted reading is not registered");
+}
+
+#[test]
+fn the_hour_that_comes_twice_is_what_the_request_says() {
+    for (pass, expected) in [("first", "2019-10-27T00:30:00Z"), ("second", "2019-10-27T01:30:00Z")] {
+        let parsed = at_the_end_of_summer("1,2019-10-27,01:30,a", crate::input::Pass::parse(pass));
+        assert_eq!(parsed.readings.times()[0].to_string(), expected);
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_without_panic(body in any::<Vec<u8>>()) {

@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use domain::{Deletion, Partition, Position, PropertyId, Readings, Rejudgement, Timestamp, Topic, TypeVersion, Value};
+use domain::{
+    Deletion, Partition, Position, PropertyId, Readings, Rejudgement, Timestamp, Topic, TypeVersion, Value, from_json,
+};
 use ports::{Content, Delivery, Document, TopicKind, Undecodable};
 use rdkafka::{
     Message,
@@ -149,7 +151,7 @@ impl Decoder {
     }
 
     fn deletion<M: Message>(&self, message: &M, out: &mut Vec<Delivery>) -> Result<(), String> {
-        let body = serde_json::from_slice(message.payload().unwrap_or_default());
+        let body = from_json(message.payload().unwrap_or_default());
         let DeletionBody { sensor_id, from, to } = body.map_err(|error| format!("is no deletion: {error}"))?;
         let deletion = Deletion { sensor_id, from: from.into(), to: to.into() };
         if let Some(Delivery { content: Content::Deletions(deletions), .. }) = self.continued(message, out) {
@@ -161,7 +163,7 @@ impl Decoder {
     }
 
     fn rejudgement<M: Message>(&self, message: &M, out: &mut Vec<Delivery>) -> Result<(), String> {
-        let body = serde_json::from_slice(message.payload().unwrap_or_default());
+        let body = from_json(message.payload().unwrap_or_default());
         let body: RejudgementBody = body.map_err(|error| format!("is no rejudgement: {error}"))?;
         let rejudgement = Rejudgement {
             sensor_id: body.sensor_id,
