@@ -2,7 +2,7 @@
 //! they ask for.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use domain::{Deletion, Judged, Partition, Position, SensorType, SensorTypeId, Timestamp, Topic};
+use domain::{Deletion, Judged, Partition, Position, SensorId, SensorType, SensorTypeId, Timestamp, Topic};
 
 use crate::{
     Appended, Batch, Bucket, BucketQuery, Committed, Consumer, Delivery, ErrorKind, Extent, Judge, Log, Outcome,
@@ -66,6 +66,7 @@ struct Faults {
     to_fail: Mutex<BTreeMap<Call, (u32, Effect)>>,
     calls: Mutex<BTreeMap<Call, u64>>,
     rows_scanned: AtomicU64,
+    damaged: Mutex<BTreeSet<SensorId>>,
 }
 
 impl<P: ?Sized> Faulty<P> {
@@ -89,6 +90,16 @@ impl<P: ?Sized> Faulty<P> {
     pub fn calls(&self, call: Call) -> u64 {
         let calls = self.faults.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.get(&call).copied().unwrap_or(0)
+    }
+
+    /// Makes scans answer `Corrupt` in place of the rows of a sensor, or lets them be read again.
+    pub fn damage(&self, sensor_id: &SensorId, is_damaged: bool) {
+        let mut damaged = self.faults.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_damaged {
+            damaged.insert(sensor_id.clone());
+        } else {
+            damaged.remove(sensor_id);
+        }
     }
 
     /// How many rows scans have answered.
@@ -210,7 +221,7 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
 
     async fn scan(&self, sensor_type: &SensorTypeId, query: &ReadingQuery) -> Result<Box<dyn Scan>, PortError> {
         let inner = self.faults.around(Call::Scan, self.inner.scan(sensor_type, query)).await?;
-        Ok(Box::new(CountedScan { inner, faults: Arc::clone(&self.faults) }))
+        Ok(Box::new(FaultyScan { inner, faults: Arc::clone(&self.faults), passed_over: None }))
     }
 
     async fn latest(&self, sensor_type: &SensorTypeId) -> Result<Judged, PortError> {
@@ -238,18 +249,33 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
     }
 }
 
-struct CountedScan {
+struct FaultyScan {
     inner: Box<dyn Scan>,
     faults: Arc<Faults>,
+    /// The damaged sensor whose rows are left out.
+    passed_over: Option<SensorId>,
 }
 
 #[async_trait]
-impl Scan for CountedScan {
+impl Scan for FaultyScan {
     async fn next(&mut self, rows_max: usize) -> Result<Option<SensorRows>, PortError> {
-        let rows = self.inner.next(rows_max).await?;
-        let count = rows.as_ref().map_or(0, |of_sensor| of_sensor.rows.len());
-        self.faults.rows_scanned.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(rows)
+        loop {
+            let Some(of_sensor) = self.inner.next(rows_max).await? else { return Ok(None) };
+            if self.passed_over.as_ref() == Some(&of_sensor.sensor_id) {
+                continue;
+            }
+            let is_damaged = {
+                let damaged = self.faults.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+                damaged.contains(&of_sensor.sensor_id)
+            };
+            if is_damaged {
+                let message = format!("readings of sensor `{}` can't be read", of_sensor.sensor_id);
+                self.passed_over = Some(of_sensor.sensor_id);
+                return Err(PortError::new(ErrorKind::Corrupt, message));
+            }
+            self.faults.rows_scanned.fetch_add(of_sensor.rows.len() as u64, Ordering::Relaxed);
+            return Ok(Some(of_sensor));
+        }
     }
 }
 
