@@ -14,7 +14,7 @@ use std::{
 };
 
 use domain::{Detection, DetectionMode, Run, RunId, RunState, SensorId, SensorType, Timestamp, Trigger};
-use ports::{Claim, ErrorKind, Lease, PortError, RunQuery, SensorQuery};
+use ports::{Claim, ErrorKind, Lease, PortError, RunQuery, SensorQuery, leases};
 use tokio::{
     sync::watch,
     task::{self, JoinError, JoinSet},
@@ -185,7 +185,7 @@ impl Jobs {
 
     async fn claim(&self, id: &RunId) -> Result<Option<Lease>, PortError> {
         let now = self.ports.clock.now();
-        let (share, owner) = (format!("run/{id}"), self.config.owner.clone());
+        let (share, owner) = (leases::of_run(id.as_str()), self.config.owner.clone());
         self.ports.findings.claim(&Claim { share, owner, now, until: now.saturating_add(self.config.lease) }).await
     }
 

@@ -237,9 +237,10 @@ impl Schedule {
         unused_at: Option<Timestamp>,
     ) -> Result<Option<Timestamp>, PortError> {
         let Some(lease) = self.leases().claim(&format!("{sensor_type}/origin")).await? else { return Ok(None) };
-        let origin = unused_at.or(lease.done).unwrap_or(self.started_at);
-        if lease.done != Some(origin) {
-            self.ports.findings.complete(&lease, origin).await?;
+        let known = lease.done.map(|done| done.to);
+        let origin = unused_at.or(known).unwrap_or(self.started_at);
+        if known != Some(origin) {
+            self.ports.findings.complete(&lease, origin.into()).await?;
         }
         self.ports.findings.release(&lease).await?;
         Ok(Some(origin))
@@ -284,7 +285,7 @@ impl Schedule {
         let every = self.config.every(sensor_type);
         loop {
             let from = match lease.done {
-                Some(done) => done,
+                Some(done) => done.to,
                 None => match self.begin(sensor_type, lease).await? {
                     Some(start) => start,
                     None => return Ok(()),
@@ -303,8 +304,8 @@ impl Schedule {
                 return Ok(());
             }
             self.scan(sensor_type, share, window).await?;
-            self.ports.findings.complete(lease, window.to).await?;
-            lease.done = Some(window.to);
+            self.ports.findings.complete(lease, window.to.into()).await?;
+            lease.done = Some(window.to.into());
         }
     }
 
@@ -333,8 +334,8 @@ impl Schedule {
         let from = origin.saturating_sub(self.config.grace);
         let every = self.config.every(sensor_type);
         let start = window(from, every).to.saturating_sub(2 * every);
-        self.ports.findings.complete(lease, start).await?;
-        lease.done = Some(start);
+        self.ports.findings.complete(lease, start.into()).await?;
+        lease.done = Some(start.into());
         Ok(Some(start))
     }
 

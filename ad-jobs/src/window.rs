@@ -187,6 +187,7 @@ fn new_run(ports: &Ports, task: Task<'_>, settings: &TypeSettings, sensors: usiz
         cancel_requested: false,
         request: None,
         found: Vec::new(),
+        place: None,
     }
 }
 

@@ -14,7 +14,7 @@ use domain::{
     Timestamp, Trigger,
 };
 use ports::{
-    AnomalyQuery, Claim, Clock, Log, ManualClock,
+    AnomalyQuery, Claim, Clock, Log, ManualClock, leases,
     memory::{LogSettings, MemoryFindings, MemoryLog, MemoryStore},
 };
 use registry::Registry;
@@ -92,6 +92,7 @@ impl Hub {
             cancel_requested: false,
             request: Some(RunRequest::default()),
             found: Vec::new(),
+            place: None,
         };
         change(&mut run);
         self.ports.findings.put_run(&run).await.expect("stored");
@@ -205,7 +206,7 @@ async fn a_run_of_a_process_that_is_gone_is_taken_over_once_its_lease_is_out() {
     let id = hub.ask("orphan", |run| (run.state, run.points) = (RunState::Running, 77)).await;
     let now = hub.clock.now();
     let lease = Claim {
-        share: format!("run/{id}"),
+        share: leases::of_run(id.as_str()),
         owner: "gone".to_owned(),
         now,
         until: now.saturating_add(Duration::from_secs(60)),

@@ -146,7 +146,7 @@ async fn a_window_waits_until_what_was_accepted_in_it_is_stored() {
     let until = hub.clock.now().saturating_add(Duration::from_secs(600));
     let claim = Claim { share: "emb/0-of-1".to_owned(), owner: "me".to_owned(), now: hub.clock.now(), until };
     let lease = hub.ports.findings.claim(&claim).await.expect("answered").expect("it was given back");
-    assert!(lease.done.expect("it has begun") <= Timestamp::from_micros(START * HOUR_MICROS));
+    assert!(lease.done.expect("it has begun").to <= Timestamp::from_micros(START * HOUR_MICROS));
 }
 
 #[tokio::test]

@@ -129,6 +129,8 @@ const QUERY: ReadingQuery = ReadingQuery {
     label: None,
     order: ports::Order::Ascending,
     after: None,
+    changed_from: Position(0),
+    keys_only: false,
 };
 
 fn sensor_type(id: &str) -> SensorType {

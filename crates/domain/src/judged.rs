@@ -46,6 +46,14 @@ pub struct RowRef<'a> {
     pub flags: &'a [Flag],
 }
 
+impl RowRef<'_> {
+    /// The row without values and flags.
+    #[must_use]
+    pub fn key(self) -> Self {
+        Self { values: &[], flags: &[], ..self }
+    }
+}
+
 impl Rows {
     /// No rows of `width` properties each.
     pub fn new(width: usize) -> Self {

@@ -34,7 +34,7 @@ pub use quality_control::{
 };
 pub use reading::{Deletion, Reading, Readings};
 pub use replay::{Changes, PartReport, Rejudgement};
-pub use run::{RUN_FOUND_MAX, Run, RunId, RunKind, RunRequest, RunState, S_H_ESD, Trigger};
+pub use run::{RUN_FOUND_MAX, Run, RunId, RunKind, RunPlace, RunRequest, RunState, S_H_ESD, Trigger};
 pub use sensor::{Place, Sensor, SensorFault};
 pub use sensor_type::{
     Column, CsvDialect, GrossRange, ObservedProperty, PROPERTIES_MAX, SensorType, SensorTypeDraft, SensorTypeFault,

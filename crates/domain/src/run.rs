@@ -81,6 +81,19 @@ pub struct Run {
     /// Of a dry run what it would have recorded, the first [`RUN_FOUND_MAX`] it has found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub found: Vec<Anomaly>,
+    /// Of a scheduled run under way, how far it is: whoever goes on with it goes on there. Its counts are of what is before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<RunPlace>,
+}
+
+/// How far a run is in the canonical order of readings: everything of the sensors before this one, and of this one everything before a
+/// phenomenon time, was judged, recorded and published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPlace {
+    /// The sensor.
+    pub sensor_id: SensorId,
+    /// The first phenomenon time that is not done.
+    pub before: Timestamp,
 }
 
 /// What a run is to look at, and how.
@@ -121,4 +134,11 @@ pub enum RunState {
     Failed,
     /// It was stopped because somebody asked.
     Cancelled,
+}
+
+impl RunState {
+    /// Says whether nothing more comes of a run in this state.
+    pub fn has_ended(self) -> bool {
+        !matches!(self, Self::Waiting | Self::Running)
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** a change is synced before it is answered. One writer at a time reads what is there and commits one batch.
 
+mod remove;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -11,10 +13,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use domain::{Anomaly, AnomalyId, Run, RunId, RunState, Timestamp};
+use domain::{Anomaly, AnomalyId, Run, RunId, Timestamp};
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 use ports::{
-    AnomalyQuery, Claim, Effect, ErrorKind, Findings, Lease, PortError, Recorded, RunQuery,
+    AnomalyQuery, Claim, Done, Effect, ErrorKind, Findings, Lease, PortError, Recorded, Removal, RemovalPlace, Removed,
+    RunQuery,
     leases::{self, Share},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -23,6 +26,7 @@ use crate::{
     disk::{Disk, Need},
     error::{blocking, from_database, from_write, stopped},
 };
+use remove::Remover;
 
 /// Where a run's start is, by its id.
 const START_BY_ID: u8 = b'i';
@@ -76,16 +80,25 @@ impl EmbeddedFindings {
         .await
     }
 
-    /// Does work that changes something, alone, and syncs it.
+    /// Does work that adds something, alone, and syncs it.
     async fn change<T: Send + 'static>(
         &self,
+        work: impl FnOnce(&Inner, &mut OwnedWriteBatch) -> Result<T, PortError> + Send + 'static,
+    ) -> Result<T, PortError> {
+        self.change_on(Some(Need::Finish), work).await
+    }
+
+    /// Does work that changes something, where the disk has what it needs.
+    async fn change_on<T: Send + 'static>(
+        &self,
+        need: Option<Need>,
         work: impl FnOnce(&Inner, &mut OwnedWriteBatch) -> Result<T, PortError> + Send + 'static,
     ) -> Result<T, PortError> {
         let inner = Arc::clone(&self.0);
         blocking(move || {
             let _writer = inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
             inner.check_open()?;
-            inner.disk.check(Need::Finish)?;
+            need.map_or(Ok(()), |need| inner.disk.check(need))?;
             let mut batch = inner.database.batch();
             let answer = work(&inner, &mut batch)?;
             if !batch.is_empty() {
@@ -167,14 +180,14 @@ impl Inner {
         batch.insert(keyspace, start_key(&run.id), start);
         let stored = to_json(&Run { cancel_requested, ..run.clone() })?;
         batch.insert(keyspace, run_key(RUN_BY_START, &start, &run.id), stored);
-        if is_open(run.state) {
+        if !run.state.has_ended() {
             batch.insert(keyspace, run_key(OPEN_BY_START, &start, &run.id), []);
         }
         Ok(())
     }
 
     fn runs(&self, query: &RunQuery) -> Result<Vec<Run>, PortError> {
-        let index = if query.state.is_some_and(is_open) { OPEN_BY_START } else { RUN_BY_START };
+        let index = if query.state.is_some_and(|state| !state.has_ended()) { OPEN_BY_START } else { RUN_BY_START };
         let low = match &query.after {
             Some((started_at, id)) => run_key(index, &newest_first(*started_at), id),
             None => vec![index],
@@ -253,7 +266,7 @@ impl Findings for EmbeddedFindings {
         .await
     }
 
-    async fn complete(&self, lease: &Lease, done: Timestamp) -> Result<(), PortError> {
+    async fn complete(&self, lease: &Lease, done: Done) -> Result<(), PortError> {
         let lease = lease.clone();
         self.change(move |inner, batch| {
             let share = leases::complete(inner.share(&lease.share)?.as_ref(), &lease, done)?;
@@ -267,6 +280,20 @@ impl Findings for EmbeddedFindings {
         self.change(move |inner, batch| match leases::release(inner.share(&lease.share)?.as_ref(), &lease) {
             Some(share) => inner.put_share(batch, &lease.share, &share),
             None => Ok(()),
+        })
+        .await
+    }
+
+    async fn remove(
+        &self,
+        removal: &Removal,
+        from: Option<&RemovalPlace>,
+        looked_at_max: usize,
+    ) -> Result<Removed, PortError> {
+        let (removal, from) = (removal.clone(), from.cloned());
+        // It makes room: a disk that is full is no reason against it.
+        self.change_on(None, move |inner, batch| {
+            Remover { keyspaces: &inner.keyspaces, batch, looked_at_max: looked_at_max.max(1) }.part(&removal, from)
         })
         .await
     }
@@ -312,11 +339,6 @@ fn start_key(id: &RunId) -> Vec<u8> {
 
 fn run_key(index: u8, start: &[u8], id: &RunId) -> Vec<u8> {
     [&[index], start, id.as_str().as_bytes()].concat()
-}
-
-/// Says whether a run in this state has not ended.
-fn is_open(state: RunState) -> bool {
-    matches!(state, RunState::Waiting | RunState::Running)
 }
 
 fn reading(error: fjall::Error) -> PortError {

@@ -1,7 +1,9 @@
 //! What detection leaves: anomalies, the runs that found them, and who works on which share of the datastreams.
 
 use async_trait::async_trait;
-use domain::{Anomaly, AnomalyId, PropertyId, Run, RunId, RunState, SensorId, SensorTypeId, Timestamp, Trigger};
+use domain::{
+    Anomaly, AnomalyId, Position, PropertyId, Run, RunId, RunState, SensorId, SensorTypeId, Timestamp, Trigger,
+};
 
 use crate::{PortError, TimeRange};
 
@@ -55,23 +57,78 @@ pub trait Findings: Send + Sync {
     async fn cancel_run(&self, id: &RunId) -> Result<(), PortError>;
 
     /// Takes a share until `claim.until`, where nobody has it at `claim.now`, or where `claim.owner` has it already, whose lease is
-    /// then prolonged. `None` where another has it.
+    /// then prolonged. `None` where another has it. A lease that has more than twice the time to go that this one would have was given by a
+    /// clock that was wrong, and keeps nobody out.
     ///
     /// # Errors
     /// `Unavailable`, `DiskFull`, `Corrupt`.
     async fn claim(&self, claim: &Claim) -> Result<Option<Lease>, PortError>;
 
-    /// Says up to which time the share is done; every later lease knows it. The lease stays.
+    /// Says how far the share is done, which may be less far than it was said to be; every later lease knows it. The lease stays.
     ///
     /// # Errors
     /// `Conflict` where the lease was given back or another owner has claimed the share; `Unavailable`, `DiskFull`, `Corrupt`.
-    async fn complete(&self, lease: &Lease, done: Timestamp) -> Result<(), PortError>;
+    async fn complete(&self, lease: &Lease, done: Done) -> Result<(), PortError>;
 
     /// Gives a share back. Idempotent; changes nothing where another owner has claimed it.
     ///
     /// # Errors
     /// `Unavailable`, `DiskFull`, `Corrupt`.
     async fn release(&self, lease: &Lease) -> Result<(), PortError>;
+
+    /// Takes findings out, a part at a time: looks at about `looked_at_max` of them, from `from` on if that is given. What comes meanwhile
+    /// may or may not be taken out. Idempotent; durable once answered.
+    ///
+    /// # Errors
+    /// `Unavailable`, `DiskFull`, `Corrupt`: any part of them may be gone; begin again.
+    async fn remove(
+        &self,
+        removal: &Removal,
+        from: Option<&RemovalPlace>,
+        looked_at_max: usize,
+    ) -> Result<Removed, PortError>;
+}
+
+/// Which findings to take out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// Anomalies with a phenomenon time before this one.
+    AnomaliesBefore(Timestamp),
+    /// Runs that started before this time and have ended, each with its share.
+    RunsBefore(Timestamp),
+    /// Everything of a sensor type: its anomalies, its runs with their shares, and the shares of its sensors.
+    SensorType(SensorTypeId),
+}
+
+/// Where a removal goes on; only the findings that answered it can read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemovalPlace(pub Vec<u8>);
+
+/// What a part of a removal did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// How many findings it took out.
+    pub count: u64,
+    /// Where the next part begins; `None` where this was the last.
+    pub rest: Option<RemovalPlace>,
+}
+
+impl Removal {
+    /// The removal in parts until it is over; answers how many findings went.
+    ///
+    /// # Errors
+    /// As [`Findings::remove`].
+    pub async fn whole(&self, findings: &dyn Findings, looked_at_max: usize) -> Result<u64, PortError> {
+        let (mut count, mut from) = (0, None);
+        loop {
+            let removed = findings.remove(self, from.as_ref(), looked_at_max).await?;
+            count += removed.count;
+            from = removed.rest;
+            if from.is_none() {
+                return Ok(count);
+            }
+        }
+    }
 }
 
 /// What became of an anomaly that was recorded.
@@ -215,6 +272,22 @@ pub struct Lease {
     pub owner: String,
     /// Tells this lease from those of other owners before and after.
     pub token: u64,
-    /// Up to which time the share is done, if any of it is.
-    pub done: Option<Timestamp>,
+    /// How far the share is done, if any of it is.
+    pub done: Option<Done>,
+}
+
+/// How far a share is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// Up to which time of acceptance.
+    pub to: Timestamp,
+    /// Of what was stamped with a time that had not come yet, up to which position.
+    pub ahead: Position,
+}
+
+impl From<Timestamp> for Done {
+    /// Nothing that was stamped ahead of its time is done.
+    fn from(to: Timestamp) -> Self {
+        Self { to, ahead: Position(0) }
+    }
 }

@@ -16,7 +16,9 @@ mod store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{ErrorKind, PortError};
-pub use findings::{AnomalyQuery, Claim, Effect, Findings, Lease, Recorded, RunQuery};
+pub use findings::{
+    AnomalyQuery, Claim, Done, Effect, Findings, Lease, Recorded, Removal, RemovalPlace, Removed, RunQuery,
+};
 pub use log::{
     Appended, Batch, Committed, Consumer, Content, Delivery, Document, Extent, Log, Reader, TopicKind, Totals,
     Undecodable,

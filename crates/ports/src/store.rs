@@ -217,6 +217,10 @@ pub struct ReadingQuery {
     pub accepted: TimeRange,
     /// Only rows with this label.
     pub label: Option<Label>,
+    /// Only rows that a record from this position on made or changed last.
+    pub changed_from: Position,
+    /// Only which rows there are: they come without values and flags, and of what else a row has, its phenomenon time alone is said.
+    pub keys_only: bool,
     /// Order of phenomenon times within a sensor.
     pub order: Order,
     /// Start behind this row of the canonical order (a row that need not exist).
@@ -230,6 +234,8 @@ impl Default for ReadingQuery {
             times: TimeRange::ALL,
             accepted: TimeRange::ALL,
             label: None,
+            changed_from: Position(0),
+            keys_only: false,
             order: Order::Ascending,
             after: None,
         }
@@ -261,7 +267,8 @@ pub trait Scan: Send {
     /// The next rows in order, at least one and at most about `rows_max`, all of one sensor; `None` behind the last.
     ///
     /// # Errors
-    /// `Unavailable`, `Corrupt`.
+    /// `Unavailable`. `Corrupt`: some rows can't be read; the next call goes on behind them, or answers `None` where the backend can't tell
+    /// where that is.
     async fn next(&mut self, rows_max: usize) -> Result<Option<SensorRows>, PortError>;
 }
 

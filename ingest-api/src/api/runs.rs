@@ -149,6 +149,7 @@ impl Wish {
             cancel_requested: false,
             request: Some(RunRequest { sensor_ids, properties, detection }),
             found: Vec::new(),
+            place: None,
         }
     }
 }
@@ -157,6 +158,10 @@ impl Wish {
 fn shown(run: &Run) -> Value {
     let mut value = json!(run);
     value["parameters"] = serde_json::from_str(&run.parameters).unwrap_or_default();
+    if let Some(members) = value.as_object_mut() {
+        // What goes on with it needs that, and nobody else.
+        members.shift_remove("place");
+    }
     if !run.found.is_empty() {
         value["found"] = run.found.iter().map(|anomaly| json!(Shown::of(anomaly))).collect();
     }

@@ -20,6 +20,8 @@ use crate::store::{
 
 /// About how many bytes one document takes, with the line before it.
 const DOCUMENT_SIZE: usize = 768;
+/// About how many bytes one deletion takes.
+const DELETION_SIZE: usize = 256;
 /// Elasticsearch's name for an index that is not there: nor are its documents.
 const NO_INDEX: &str = "index_not_found_exception";
 
@@ -30,6 +32,8 @@ pub(super) struct Collection {
     index: String,
     /// How the index is made.
     body: String,
+    /// Its fields; an index that an older version of this program has made gains those that are new.
+    mappings: &'static str,
     /// Whether it is there, as far as this process knows.
     is_there: AtomicBool,
     refresher: Refresher,
@@ -53,13 +57,14 @@ impl Found {
 
 impl Collection {
     /// The index `name` behind the prefix of the settings; `mappings` is JSON. Asks the servers nothing yet.
-    pub(super) fn new(client: Client, settings: &Settings, name: &str, mappings: &str) -> Self {
+    pub(super) fn new(client: Client, settings: &Settings, name: &str, mappings: &'static str) -> Self {
         let (shards, replicas) = (settings.shards, settings.replicas);
         let indexing = format!(r#"{{"number_of_shards":{shards},"number_of_replicas":{replicas}}}"#);
         Self {
             client,
             index: format!("{}{name}", settings.index_prefix),
             body: format!(r#"{{"settings":{indexing},"mappings":{mappings}}}"#),
+            mappings,
             is_there: AtomicBool::new(false),
             refresher: Refresher::default(),
             bulk_rows_max: settings.bulk_rows_max.max(1),
@@ -157,17 +162,22 @@ impl Collection {
         read: impl Fn(Value) -> Result<T, PortError>,
     ) -> Result<Vec<T>, PortError> {
         #[derive(Deserialize)]
-        struct Answer {
-            hits: Hits,
-        }
-        #[derive(Deserialize)]
-        struct Hits {
-            hits: Vec<Hit>,
-        }
-        #[derive(Deserialize)]
         struct Hit {
             #[serde(rename = "_source")]
             document: Value,
+        }
+        let hits: Vec<Hit> = self.hits(body).await?;
+        hits.into_iter().map(|hit| read(hit.document)).collect()
+    }
+
+    async fn hits<H: DeserializeOwned>(&self, body: &Value) -> Result<Vec<H>, PortError> {
+        #[derive(Deserialize)]
+        struct Answer<H> {
+            hits: Hits<H>,
+        }
+        #[derive(Deserialize)]
+        struct Hits<H> {
+            hits: Vec<H>,
         }
         match self.refresher.refresh(&self.client, &self.index).await {
             // Nothing was ever written.
@@ -176,8 +186,7 @@ impl Collection {
         }
         let doing = self.doing("searching");
         let answer = search(&self.client, &self.index, "", body).await.map_err(|fault| fault.while_doing(&doing))?;
-        let hits = answer.json::<Answer>(&doing)?.hits.hits;
-        hits.into_iter().map(|hit| read(hit.document)).collect()
+        Ok(answer.json::<Answer<H>>(&doing)?.hits.hits)
     }
 
     /// Pauses between tries, and when to give up.
@@ -196,11 +205,74 @@ impl Collection {
         }
         let request = Request::new(Method::Put, format!("/{}", self.index)).body(self.body.clone().into_bytes());
         match self.client.send(&request).await {
-            Err(fault) if fault.name == "resource_already_exists_exception" => {}
+            Err(fault) if fault.name == "resource_already_exists_exception" => self.widen_index().await?,
             answer => drop(answer.map_err(|fault| fault.while_doing(&self.doing("making")))?),
         }
         self.is_there.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Gives an index that was there the fields that are new.
+    async fn widen_index(&self) -> Result<(), PortError> {
+        let request = Request::new(Method::Put, format!("/{}/_mapping", self.index)).body(self.mappings.into());
+        match self.client.send(&request).await {
+            // Where this version made it there is nothing to gain; elsewhere the first write says what is missing.
+            Err(fault) if fault.kind == FaultKind::Forbidden => {
+                tracing::debug!(index = self.index, reason = fault.reason, "an index may not be widened");
+                Ok(())
+            }
+            answer => answer.map(drop).map_err(|fault| fault.while_doing(&self.doing("widening"))),
+        }
+    }
+
+    /// Documents that a filter finds, up to `count_max` of them: their ids and the states that they are in.
+    pub(super) async fn find(&self, filter: &Value, count_max: usize) -> Result<Vec<(String, Seen)>, PortError> {
+        #[derive(Deserialize)]
+        struct Hit {
+            #[serde(rename = "_id")]
+            id: String,
+            #[serde(rename = "_seq_no")]
+            seq_no: i64,
+            #[serde(rename = "_primary_term")]
+            primary_term: i64,
+        }
+        let body = json!({
+            "size": count_max.min(self.page_rows_max),
+            "track_total_hits": false,
+            "_source": false,
+            "seq_no_primary_term": true,
+            "sort": ["_doc"],
+            "query": {"bool": {"filter": filter}},
+        });
+        let found: Vec<Hit> = self.hits(&body).await?;
+        let seen = |hit: Hit| (hit.id, Seen { seq_no: hit.seq_no, primary_term: hit.primary_term });
+        Ok(found.into_iter().map(seen).collect())
+    }
+
+    /// Deletes documents that are still as they were found.
+    pub(super) async fn delete(&self, found: &[(String, Seen)]) -> Result<(), PortError> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        let mut bulk = Bulk::new(&self.index, found.len() * DELETION_SIZE);
+        for (id, seen) in found {
+            let quoted = Value::from(id.as_str()).to_string();
+            let id = &quoted.as_bytes()[1..quoted.len() - 1];
+            bulk.begin(Action::Delete(*seen), &self.index, |out| out.extend_from_slice(id));
+        }
+        let doing = self.doing("deleting from");
+        let outcomes = bulk.send(self.client.clone()).await.map_err(|fault| fault.while_doing(&doing))?;
+        // What has changed or gone meanwhile is found again, or not.
+        let is_fault = |fault: &Fault| !matches!(fault.kind, FaultKind::Changed | FaultKind::Missing);
+        let fault = outcomes.into_iter().filter_map(Result::err).find(is_fault);
+        fault.map_or(Ok(()), |fault| Err(fault.while_doing(&doing)))
+    }
+
+    /// Finds and deletes; answers how many were found.
+    pub(super) async fn delete_found(&self, filter: &Value, count_max: usize) -> Result<usize, PortError> {
+        let found = self.find(filter, count_max).await?;
+        self.delete(&found).await?;
+        Ok(found.len())
     }
 }
 

@@ -4,12 +4,15 @@
 
 mod anomalies;
 mod collection;
+mod removal;
 mod runs;
 mod shares;
 
 use async_trait::async_trait;
-use domain::{Anomaly, Run, RunId, Timestamp};
-use ports::{AnomalyQuery, Claim, Findings, Lease, PortError, Recorded, RunQuery};
+use domain::{Anomaly, Run, RunId};
+use ports::{
+    AnomalyQuery, Claim, Done, Findings, Lease, PortError, Recorded, Removal, RemovalPlace, Removed, RunQuery,
+};
 
 use self::collection::Collection;
 use crate::store::{Settings, client::Client};
@@ -29,7 +32,7 @@ impl ElasticFindings {
     /// `Rejected` for settings that make no sense.
     pub fn new(settings: &Settings) -> Result<Self, PortError> {
         let client = Client::new(settings)?;
-        let collection = |name: &str, mappings: &str| Collection::new(client.clone(), settings, name, mappings);
+        let collection = |name: &str, mappings: &'static str| Collection::new(client.clone(), settings, name, mappings);
         Ok(Self {
             anomalies: collection("anomalies", include_str!("anomalies.json")),
             runs: collection("detection-runs", include_str!("runs.json")),
@@ -68,11 +71,20 @@ impl Findings for ElasticFindings {
         shares::claim(&self.shares, claim).await
     }
 
-    async fn complete(&self, lease: &Lease, done: Timestamp) -> Result<(), PortError> {
+    async fn complete(&self, lease: &Lease, done: Done) -> Result<(), PortError> {
         shares::complete(&self.shares, lease, done).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), PortError> {
         shares::release(&self.shares, lease).await
+    }
+
+    async fn remove(
+        &self,
+        removal: &Removal,
+        _: Option<&RemovalPlace>,
+        looked_at_max: usize,
+    ) -> Result<Removed, PortError> {
+        removal::part(self, removal, looked_at_max.max(1)).await
     }
 }

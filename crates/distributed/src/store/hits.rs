@@ -1,7 +1,7 @@
 //! Documents in answers of Elasticsearch, read as they stream by: hits of a search, and documents got by id.
 
 use domain::SensorId;
-use jiter::Jiter;
+use jiter::{Jiter, Peek};
 use ports::{ErrorKind, PortError};
 
 use super::{
@@ -21,6 +21,8 @@ pub(crate) struct Hit {
     pub(crate) malformed: Option<Malformed>,
     /// The type of the error that the document could not be got for.
     pub(crate) trouble: Option<String>,
+    /// What it was sorted by: the sensor, where it was, and the time.
+    pub(crate) sorted_by: (Option<SensorId>, i64),
 }
 
 /// What of a hit is wanted besides its document.
@@ -30,6 +32,8 @@ pub(crate) enum Wanted {
     Documents,
     /// Index, id and state.
     Names,
+    /// What they were sorted by.
+    Keys,
 }
 
 /// What an answer says.
@@ -89,6 +93,7 @@ enum HitKey {
     PrimaryTerm,
     Source,
     Error,
+    Sort,
     Other,
 }
 
@@ -96,7 +101,8 @@ impl HitKey {
     fn of(key: &str, wanted: Wanted) -> Self {
         match (key, wanted) {
             ("_source", _) => Self::Source,
-            (_, Wanted::Documents) => Self::Other,
+            ("sort", Wanted::Keys) => Self::Sort,
+            (_, Wanted::Documents | Wanted::Keys) => Self::Other,
             ("error", _) => Self::Error,
             ("_index", _) => Self::Index,
             ("_id", _) => Self::Id,
@@ -191,6 +197,7 @@ impl<'a> Reader<'a> {
                 HitKey::PrimaryTerm => hit.seen.primary_term = integer(&mut self.jiter)?,
                 HitKey::Source => self.source(&mut hit)?,
                 HitKey::Error => hit.trouble = Some(self.error_type()?),
+                HitKey::Sort => hit.sorted_by = self.sort()?,
                 HitKey::Other => self.jiter.next_skip()?,
             }
             key = self.jiter.next_key()?.map(|key| HitKey::of(key, self.wanted));
@@ -212,6 +219,28 @@ impl<'a> Reader<'a> {
             Err(malformed) => hit.malformed = Some(malformed),
         }
         Ok(())
+    }
+
+    /// Sensor and time, or the time alone.
+    fn sort(&mut self) -> Result<(Option<SensorId>, i64), Malformed> {
+        let mut sensor_id = None;
+        let mut next = self.jiter.next_array()?;
+        if next == Some(Peek::String) {
+            let text = self.jiter.next_str()?;
+            let known = self.previous.as_ref().filter(|previous| previous.as_str() == text).cloned();
+            let parse = || SensorId::parse(text).map_err(|_| Malformed::from("a sensor id that is not allowed"));
+            sensor_id = Some(known.map_or_else(parse, Ok)?);
+            self.previous.clone_from(&sensor_id);
+            next = self.jiter.array_step()?;
+        }
+        if next.is_none() {
+            return Err(Malformed::from("a hit that is sorted by nothing"));
+        }
+        let time = integer(&mut self.jiter)?;
+        while self.jiter.array_step()?.is_some() {
+            self.jiter.next_skip()?;
+        }
+        Ok((sensor_id, time))
     }
 
     /// The `type` of an error.

@@ -10,14 +10,14 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use domain::{Rows, SensorId, Timestamp};
+use domain::{Label, Position, Row, RowRef, Rows, SensorId, Timestamp};
 use ports::{Order, PortError, ReadingQuery, Scan, SensorRows, TimeRange};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::{
     client::{Answer, Client, Fault, FaultKind},
-    hits::{self, Wanted},
+    hits::{self, Hit, Wanted},
     search::{self, PointInTime},
     settings::Settings,
     types::Known,
@@ -181,9 +181,13 @@ impl Pages {
 
     async fn search(&mut self) -> Result<Vec<SensorRows>, PortError> {
         let answer = self.ask(self.body()).await?;
-        let found = hits::read_search(&answer.body, &self.known.documents, Wanted::Documents)?;
+        let wanted = if self.query.keys_only { Wanted::Keys } else { Wanted::Documents };
+        let found = hits::read_search(&answer.body, &self.known.documents, wanted)?;
         if let Some(point_in_time) = &mut self.point_in_time {
             point_in_time.renew(found.point_in_time);
+        }
+        if self.query.keys_only {
+            return self.keys(found.hits);
         }
         let mut rows: Vec<SensorRows> = Vec::new();
         for hit in found.hits {
@@ -196,6 +200,29 @@ impl Pages {
                     rows.push(SensorRows { sensor_id: document.sensor_id, rows: of_sensor });
                 }
             }
+        }
+        Ok(rows)
+    }
+
+    /// The identities that hits were sorted by, as rows without values.
+    fn keys(&self, hits: Vec<Hit>) -> Result<Vec<SensorRows>, PortError> {
+        let mut rows: Vec<SensorRows> = Vec::new();
+        for Hit { sorted_by: (sensor_id, time), .. } in hits {
+            let sensor_id =
+                sensor_id.or_else(|| self.within.clone()).ok_or_else(|| hits::without_source("without id"))?;
+            if rows.last().is_none_or(|last| last.sensor_id != sensor_id) {
+                rows.push(SensorRows { sensor_id, rows: Rows::new(0) });
+            }
+            let row = Row {
+                phenomenon_time: Timestamp::from_micros(time),
+                accepted_at: Timestamp::MIN,
+                position: Position(0),
+                first_position: Position(0),
+                type_version: 0,
+                label: Label::Normal,
+            };
+            let key = RowRef { row, values: &[], flags: &[] };
+            rows.last_mut().into_iter().for_each(|of_sensor| of_sensor.rows.push(key));
         }
         Ok(rows)
     }
@@ -222,6 +249,11 @@ impl Pages {
         let mut times = query.times;
         let mut filters: Vec<Value> = search::range("accepted_at", query.accepted).into_iter().collect();
         filters.extend(query.label.map(search::label));
+        if query.changed_from > Position(0) {
+            filters.push(
+                json!({"range": {"@position": {"gte": i64::try_from(query.changed_from.0).unwrap_or(i64::MAX)}}}),
+            );
+        }
         let time_order = if query.order == Order::Ascending { "asc" } else { "desc" };
         let by_time = json!({"phenomenon_time": time_order});
         let (mut sort, mut after) = (json!([by_time]), None);
@@ -244,6 +276,11 @@ impl Pages {
         if let Some(after) = after {
             body["search_after"] = after;
         }
+        if query.keys_only {
+            // The servers need not load what is not read here.
+            body["_source"] = false.into();
+            body["stored_fields"] = "_none_".into();
+        }
         body
     }
 }
@@ -264,7 +301,10 @@ impl Scan for ElasticScan {
             if self.is_over {
                 return Ok(None);
             }
-            self.turn(rows_max).await?;
+            let turned = self.turn(rows_max).await;
+            // Of a page that can't be read nobody knows where it ends.
+            self.is_over = turned.as_ref().is_err_and(|error| !error.is_transient());
+            turned?;
             self.answered = 0;
         }
         let rows_max = rows_max.max(1);

@@ -103,9 +103,9 @@ async fn share_that_was_taken_without_an_answer_is_ones_own() {
     let lease = findings.claim(&claim("one")).await.expect("answered").expect("nobody has it");
     assert_eq!(findings.claim(&claim("two")).await.expect("answered"), None);
     lose(&proxy);
-    findings.complete(&lease, until).await.expect("in force");
+    findings.complete(&lease, until.into()).await.expect("in force");
     lose(&proxy);
     findings.release(&lease).await.expect("given back");
     let next = findings.claim(&claim("two")).await.expect("answered").expect("it was given back");
-    assert_eq!(next.done, Some(until));
+    assert_eq!(next.done, Some(until.into()));
 }

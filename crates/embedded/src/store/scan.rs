@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use domain::{RowRef, Rows, SensorId, Timestamp};
+use domain::{Position, RowRef, Rows, SensorId, Timestamp};
 use fjall::Database;
-use ports::{Order, PortError, ReadingQuery, Scan, SensorQuery, SensorRows, SensorSummary, TimeRange};
+use ports::{ErrorKind, Order, PortError, ReadingQuery, Scan, SensorQuery, SensorRows, SensorSummary, TimeRange};
 
 use super::{
     blocks::Blocks,
@@ -18,19 +18,40 @@ use crate::error::{blocking, from_database, from_malformed};
 
 pub(crate) struct EmbeddedScan(Option<Cursor>);
 
+/// The most sensors that are looked up at once of those that rows came from in a range of acceptance times.
+const ARRIVED_MAX: usize = 65_536;
+
 /// Where a scan is.
 struct Cursor {
     space: Arc<Space>,
     query: ReadingQuery,
     /// Sensors to go, the next one last, with the phenomenon times wanted of each.
     sensors: Vec<(Slot, TimeRange)>,
+    /// The first of the sensors that are not looked up yet, where not all are.
+    rest: Option<SensorId>,
 }
 
 impl EmbeddedScan {
     pub fn open(space: Arc<Space>, query: ReadingQuery) -> Result<Self, PortError> {
+        let mut cursor = Cursor { space, query, sensors: Vec::new(), rest: None };
+        let first = cursor.query.after.as_ref().map(|(sensor_id, _)| sensor_id.clone());
+        cursor.look_up(first.as_ref())?;
+        Ok(Self(Some(cursor)))
+    }
+}
+
+impl Cursor {
+    /// Looks up the sensors that the scan goes on with, from the first of them on.
+    fn look_up(&mut self, first: Option<&SensorId>) -> Result<(), PortError> {
+        let Self { space, query, .. } = self;
+        self.rest = None;
         let wanted = match (&query.sensor_ids, query.accepted == TimeRange::ALL) {
             (Some(ids), _) => ids.iter().map(|id| (id.clone(), query.times)).collect(),
-            (None, false) => arrived(&space, query.accepted)?,
+            (None, false) => {
+                let (arrived, rest) = arrived(space, query.accepted, first, ARRIVED_MAX)?;
+                self.rest = rest;
+                arrived
+            }
             (None, true) => {
                 let order = space.order();
                 let state = space.read();
@@ -55,17 +76,33 @@ impl EmbeddedScan {
         }
         drop(state);
         sensors.reverse();
-        Ok(Self(Some(Cursor { space, query, sensors })))
+        self.sensors = sensors;
+        Ok(())
     }
 }
 
-/// Sensors that readings came from in a range of acceptance times, with the range of phenomenon times that came.
-fn arrived(space: &Space, accepted: TimeRange) -> Result<BTreeMap<SensorId, TimeRange>, PortError> {
-    let mut found: BTreeMap<SensorId, TimeRange> = BTreeMap::new();
-    let mut note = |id: &SensorId, first: Timestamp, last: Timestamp| {
+/// Sensors by id, with the range of phenomenon times wanted of each.
+type Wanted = BTreeMap<SensorId, TimeRange>;
+
+/// Sensors that readings came from in a range of acceptance times, from the first on and at most so many, with the range of phenomenon times that
+/// came; and the first of those that are left.
+fn arrived(
+    space: &Space,
+    accepted: TimeRange,
+    first: Option<&SensorId>,
+    sensors_max: usize,
+) -> Result<(Wanted, Option<SensorId>), PortError> {
+    let (mut found, mut rest) = (Wanted::new(), None::<SensorId>);
+    let mut note = |id: &SensorId, from: Timestamp, last: Timestamp| {
+        if first.is_some_and(|first| id < first) || rest.as_ref().is_some_and(|rest| id >= rest) {
+            return;
+        }
         let to = Timestamp::from_micros(last.as_micros().saturating_add(1));
-        let range = found.entry(id.clone()).or_insert(TimeRange { from: first, to });
-        *range = TimeRange { from: range.from.min(first), to: range.to.max(to) };
+        let range = found.entry(id.clone()).or_insert(TimeRange { from, to });
+        *range = TimeRange { from: range.from.min(from), to: range.to.max(to) };
+        if found.len() > sensors_max {
+            rest = found.pop_last().map(|(id, _)| id);
+        }
     };
     // What is in memory first: a fold in between only shows rows twice.
     let state = space.read();
@@ -88,7 +125,7 @@ fn arrived(space: &Space, accepted: TimeRange) -> Result<BTreeMap<SensorId, Time
             arrivals.list.iter().for_each(|arrival| note(&arrival.sensor_id, arrival.first, arrival.last));
         }
     }
-    Ok(found)
+    Ok((found, rest))
 }
 
 #[async_trait]
@@ -96,44 +133,66 @@ impl Scan for EmbeddedScan {
     async fn next(&mut self, rows_max: usize) -> Result<Option<SensorRows>, PortError> {
         let Some(mut cursor) = self.0.take() else { return Ok(None) };
         let (cursor, rows) = blocking(move || {
-            let rows = cursor.next(rows_max.max(1))?;
+            let rows = cursor.next(rows_max.max(1));
             Ok((cursor, rows))
         })
         .await?;
-        if rows.is_some() {
+        if !matches!(rows, Ok(None)) {
             self.0 = Some(cursor);
         }
-        Ok(rows)
+        rows
     }
 }
 
 impl Cursor {
     fn next(&mut self, rows_max: usize) -> Result<Option<SensorRows>, PortError> {
-        while let Some((slot, times)) = self.sensors.last_mut() {
+        loop {
+            let Some((slot, times)) = self.sensors.last_mut() else {
+                let Some(rest) = self.rest.take() else { return Ok(None) };
+                self.look_up(Some(&rest))?;
+                continue;
+            };
             if times.from >= times.to {
                 self.sensors.pop();
                 continue;
             }
-            let chunk = read_chunk(&self.space, *slot, *times, self.query.order, rows_max)?;
-            *times = chunk.rest;
-            let wanted = |row: &RowRef<'_>| {
-                self.query.accepted.contains(row.row.accepted_at)
-                    && self.query.label.is_none_or(|label| row.row.label == label)
+            let chunk = match read_chunk(&self.space, *slot, *times, self.query.order, rows_max) {
+                Ok(chunk) => chunk,
+                Err(error) => return Err(self.pass_over(error)),
             };
-            let everything = self.query.label.is_none() && self.query.accepted == TimeRange::ALL;
-            let rows = if everything { chunk.rows } else { filtered(&chunk.rows, wanted) };
+            *times = chunk.rest;
+            let rows = wanted_of(chunk.rows, &self.query);
             if !rows.is_empty() {
                 let sensor_id = self.space.read().sensor(*slot).id.clone();
                 return Ok(Some(SensorRows { sensor_id, rows }));
             }
         }
-        Ok(None)
+    }
+
+    /// Goes on behind a sensor whose rows can't be read.
+    fn pass_over(&mut self, error: PortError) -> PortError {
+        if error.kind() != ErrorKind::Corrupt {
+            return error;
+        }
+        let Some((slot, _)) = self.sensors.pop() else { return error };
+        let message = format!("readings of sensor `{}` can't be read", self.space.read().sensor(slot).id);
+        PortError::new(ErrorKind::Corrupt, message).with_source(error)
     }
 }
 
-fn filtered(rows: &Rows, wanted: impl Fn(&RowRef<'_>) -> bool) -> Rows {
-    let mut kept = Rows::new(rows.width());
-    rows.iter().filter(wanted).for_each(|row| kept.push(row));
+/// What a query leaves of rows whose times are those it asks for.
+fn wanted_of(rows: Rows, query: &ReadingQuery) -> Rows {
+    let is_whole = query.accepted == TimeRange::ALL && query.label.is_none() && query.changed_from == Position(0);
+    if is_whole && !query.keys_only {
+        return rows;
+    }
+    let is_wanted = |row: &RowRef<'_>| {
+        query.accepted.contains(row.row.accepted_at)
+            && query.label.is_none_or(|label| row.row.label == label)
+            && row.row.position >= query.changed_from
+    };
+    let mut kept = Rows::new(if query.keys_only { 0 } else { rows.width() });
+    rows.iter().filter(is_wanted).for_each(|row| kept.push(if query.keys_only { row.key() } else { row }));
     kept
 }
 
@@ -268,7 +327,7 @@ fn merge_into<'a>(rows: &mut Rows, under: impl Iterator<Item = RowRef<'a>>, over
 
 /// The newest row of each sensor of a query, by sensor id.
 pub(crate) fn latest(space: &Space, query: &SensorQuery) -> Result<domain::Judged, PortError> {
-    let wanted = Wanted::of(space, query);
+    let wanted = Asked::of(space, query);
     let state = space.read();
     let mut judged = domain::Judged { sensor_ids: Vec::new(), rows: Rows::new(state.width) };
     for slot in wanted.slots() {
@@ -284,7 +343,7 @@ pub(crate) fn latest(space: &Space, query: &SensorQuery) -> Result<domain::Judge
 
 /// The extent of each sensor of a query, by sensor id.
 pub(crate) fn summaries(space: &Space, query: &SensorQuery) -> Vec<SensorSummary> {
-    let wanted = Wanted::of(space, query);
+    let wanted = Asked::of(space, query);
     let state = space.read();
     let summary = |slot: &Slot| {
         let (count, first, last) = state.extent(*slot)?;
@@ -294,13 +353,13 @@ pub(crate) fn summaries(space: &Space, query: &SensorQuery) -> Vec<SensorSummary
 }
 
 /// The sensors that a query asks for, by sensor id: named ones cost a look-up each, all others the place where the answer starts.
-enum Wanted {
+enum Asked {
     Named(Vec<Slot>),
     /// Those of an order from an index on.
     From(Arc<[Slot]>, usize),
 }
 
-impl Wanted {
+impl Asked {
     fn of(space: &Space, query: &SensorQuery) -> Self {
         if let Some(named) = query.named() {
             let state = space.read();
@@ -318,5 +377,81 @@ impl Wanted {
             Self::Named(slots) => slots,
             Self::From(order, start) => &order[*start..],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Flag, Judged, Label, Row, SensorType, SensorTypeId, TypeVersion, Value};
+    use ports::{Judge, Store};
+
+    use super::*;
+    use crate::{
+        disk::Disk,
+        folder::{OpenKeyspaces, open_database_with},
+        store::{EmbeddedStore, Shared},
+    };
+
+    struct Good;
+
+    impl Judge for Good {
+        fn judge(&self, _: TypeVersion, values: &[Value]) -> (Vec<Flag>, Label) {
+            (vec![Flag::Good; values.len()], Label::Normal)
+        }
+    }
+
+    fn store(path: &std::path::Path) -> EmbeddedStore {
+        let database = open_database_with(path, 1 << 20).expect("a database");
+        let keyspaces = OpenKeyspaces::open(&database).expect("keyspaces");
+        let disk = Arc::new(Disk::new(path, database.clone(), 0));
+        EmbeddedStore::open(Shared::new(database, keyspaces.store, disk, 1 << 10)).expect("it opens")
+    }
+
+    /// Each sensor is found once and whole, however few are looked up at a time.
+    #[tokio::test]
+    async fn sensors_of_which_something_came_are_looked_up_part_by_part() {
+        let place = tempfile::tempdir().expect("a folder");
+        let (store, id) = (store(place.path()), SensorTypeId::parse("emb").expect("an id"));
+        let text = r#"{"sampling_interval": "1s", "properties": [{"id": "sec", "unit": "1"}]}"#;
+        let sensor_type =
+            SensorType::first(id.clone(), 1, serde_json::from_str(text).expect("a definition")).expect("valid");
+        store.prepare(&sensor_type).await.expect("room");
+        let at = Timestamp::from_micros;
+        for round in 0..20 {
+            let mut judged = Judged { sensor_ids: Vec::new(), rows: Rows::new(1) };
+            for sensor in 0..10 {
+                let (time, position) = (at(round * 100 + sensor), Position((round * 10 + sensor) as u64));
+                let row = Row {
+                    phenomenon_time: time,
+                    accepted_at: at(round),
+                    position,
+                    first_position: position,
+                    type_version: 1,
+                    label: Label::Normal,
+                };
+                judged.sensor_ids.push(SensorId::parse(&format!("s{sensor}")).expect("an id"));
+                judged.rows.push(RowRef { row, values: &[Value::MISSING], flags: &[Flag::Good] });
+            }
+            store.write(&id, &judged, &Good).await.expect("written");
+        }
+        let space = store.space(&id).expect("it is there");
+        let accepted = TimeRange { from: at(0), to: at(20) };
+        let (whole, rest) = arrived(&space, accepted, None, 10).expect("looked up");
+        assert_eq!((whole.len(), rest), (10, None));
+        assert_eq!(whole[&SensorId::parse("s3").expect("an id")], TimeRange { from: at(3), to: at(1_904) });
+        for sensors_max in 1..10 {
+            let (mut found, mut first) = (Wanted::new(), None);
+            loop {
+                let (some, rest) = arrived(&space, accepted, first.as_ref(), sensors_max).expect("looked up");
+                assert!(some.len() <= sensors_max);
+                assert!(some.into_iter().all(|(id, times)| found.insert(id, times).is_none()));
+                first = rest;
+                if first.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, whole, "{sensors_max} at a time");
+        }
+        store.close();
     }
 }

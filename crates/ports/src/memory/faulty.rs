@@ -1,17 +1,22 @@
-//! A log or a store whose next calls fail when told to, for tests of what their users do then.
+//! A log or a store whose next calls fail when told to and whose calls are counted, for tests of what their users do then and of how much
+//! they ask for.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
-use domain::{Deletion, Judged, Partition, Position, SensorType, SensorTypeId, Timestamp, Topic};
+use domain::{Deletion, Judged, Partition, Position, SensorId, SensorType, SensorTypeId, Timestamp, Topic};
 
 use crate::{
     Appended, Batch, Bucket, BucketQuery, Committed, Consumer, Delivery, ErrorKind, Extent, Judge, Log, Mark, Outcome,
-    PortError, Progress, Reader, ReadingQuery, Revisions, Scan, SensorQuery, SensorSummary, Store, TopicKind,
+    PortError, Progress, Reader, ReadingQuery, Revisions, Scan, SensorQuery, SensorRows, SensorSummary, Store,
+    TopicKind,
 };
 
 /// A call that can be made to fail.
@@ -45,15 +50,25 @@ pub enum Effect {
 }
 
 /// A log or a store whose calls answer `Unavailable` when told to.
-#[derive(Clone)]
 pub struct Faulty<P: ?Sized> {
     inner: Arc<P>,
     faults: Arc<Faults>,
 }
 
-/// How many calls are still to fail, and how.
+impl<P: ?Sized> Clone for Faulty<P> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), faults: Arc::clone(&self.faults) }
+    }
+}
+
+/// How many calls are still to fail and how, and how much was asked for.
 #[derive(Default)]
-struct Faults(Mutex<BTreeMap<Call, (u32, Effect)>>);
+struct Faults {
+    to_fail: Mutex<BTreeMap<Call, (u32, Effect)>>,
+    calls: Mutex<BTreeMap<Call, u64>>,
+    rows_scanned: AtomicU64,
+    damaged: Mutex<BTreeSet<SensorId>>,
+}
 
 impl<P: ?Sized> Faulty<P> {
     /// Passes every call on, until told to fail.
@@ -63,21 +78,43 @@ impl<P: ?Sized> Faulty<P> {
 
     /// Makes the next `count` calls of this sort answer `Unavailable`; 0 ends it.
     pub fn fail_next(&self, call: Call, count: u32, effect: Effect) {
-        self.faults.0.lock().unwrap_or_else(PoisonError::into_inner).insert(call, (count, effect));
+        self.faults.to_fail.lock().unwrap_or_else(PoisonError::into_inner).insert(call, (count, effect));
     }
 
     /// How many calls of this sort are still to fail.
     pub fn left_to_fail(&self, call: Call) -> u32 {
-        let faults = self.faults.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let faults = self.faults.to_fail.lock().unwrap_or_else(PoisonError::into_inner);
         faults.get(&call).map_or(0, |(count, _)| *count)
+    }
+
+    /// How many calls of this sort there were.
+    pub fn calls(&self, call: Call) -> u64 {
+        let calls = self.faults.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.get(&call).copied().unwrap_or(0)
+    }
+
+    /// Makes scans answer `Corrupt` in place of the rows of a sensor, or lets them be read again.
+    pub fn damage(&self, sensor_id: &SensorId, is_damaged: bool) {
+        let mut damaged = self.faults.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_damaged {
+            damaged.insert(sensor_id.clone());
+        } else {
+            damaged.remove(sensor_id);
+        }
+    }
+
+    /// How many rows scans have answered.
+    pub fn rows_scanned(&self) -> u64 {
+        self.faults.rows_scanned.load(Ordering::Relaxed)
     }
 }
 
 impl Faults {
     /// Does the work, unless this call is to fail.
     async fn around<T>(&self, call: Call, work: impl Future<Output = Result<T, PortError>>) -> Result<T, PortError> {
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner).entry(call).or_default() += 1;
         let fault = {
-            let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut faults = self.to_fail.lock().unwrap_or_else(PoisonError::into_inner);
             faults.get_mut(&call).filter(|(count, _)| *count > 0).map(|(count, effect)| {
                 *count -= 1;
                 *effect
@@ -192,7 +229,8 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
     }
 
     async fn scan(&self, sensor_type: &SensorTypeId, query: &ReadingQuery) -> Result<Box<dyn Scan>, PortError> {
-        self.faults.around(Call::Scan, self.inner.scan(sensor_type, query)).await
+        let inner = self.faults.around(Call::Scan, self.inner.scan(sensor_type, query)).await?;
+        Ok(Box::new(FaultyScan { inner, faults: Arc::clone(&self.faults), passed_over: None }))
     }
 
     async fn latest(&self, sensor_type: &SensorTypeId, query: &SensorQuery) -> Result<Judged, PortError> {
@@ -221,6 +259,36 @@ impl<S: Store + ?Sized> Store for Faulty<S> {
 
     async fn ready(&self) -> Result<(), PortError> {
         self.inner.ready().await
+    }
+}
+
+struct FaultyScan {
+    inner: Box<dyn Scan>,
+    faults: Arc<Faults>,
+    /// The damaged sensor whose rows are left out.
+    passed_over: Option<SensorId>,
+}
+
+#[async_trait]
+impl Scan for FaultyScan {
+    async fn next(&mut self, rows_max: usize) -> Result<Option<SensorRows>, PortError> {
+        loop {
+            let Some(of_sensor) = self.inner.next(rows_max).await? else { return Ok(None) };
+            if self.passed_over.as_ref() == Some(&of_sensor.sensor_id) {
+                continue;
+            }
+            let is_damaged = {
+                let damaged = self.faults.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+                damaged.contains(&of_sensor.sensor_id)
+            };
+            if is_damaged {
+                let message = format!("readings of sensor `{}` can't be read", of_sensor.sensor_id);
+                self.passed_over = Some(of_sensor.sensor_id);
+                return Err(PortError::new(ErrorKind::Corrupt, message));
+            }
+            self.faults.rows_scanned.fetch_add(of_sensor.rows.len() as u64, Ordering::Relaxed);
+            return Ok(Some(of_sensor));
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use domain::{Anomaly, AnomalyId, Run, RunId, Timestamp};
 
 use crate::{
-    AnomalyQuery, Claim, ErrorKind, Findings, Lease, PortError, Recorded, RunQuery,
+    AnomalyQuery, Claim, Done, ErrorKind, Findings, Lease, PortError, Recorded, Removal, RemovalPlace, Removed,
+    RunQuery,
     leases::{self, Share},
 };
 
@@ -41,6 +42,35 @@ impl State {
         let recorded = Recorded::beside(self.anomalies.get(&key).cloned(), anomaly);
         self.anomalies.insert(key, recorded.kept.clone());
         recorded
+    }
+}
+
+impl State {
+    /// Takes out all of it at once; answers how much that was.
+    fn remove(&mut self, removal: &Removal) -> u64 {
+        let before = self.anomalies.len() + self.runs.len();
+        match removal {
+            Removal::AnomaliesBefore(time) => self.anomalies.retain(|(its, _), _| its >= time),
+            Removal::RunsBefore(time) => self.remove_runs(|run| run.started_at < *time && run.state.has_ended()),
+            Removal::SensorType(id) => {
+                self.anomalies.retain(|_, anomaly| anomaly.sensor_type != *id);
+                self.remove_runs(|run| run.sensor_type == *id);
+                let prefix = leases::prefix_of_type(id);
+                self.shares.retain(|name, _| !name.starts_with(&prefix));
+            }
+        }
+        (before - self.anomalies.len() - self.runs.len()) as u64
+    }
+
+    fn remove_runs(&mut self, is_to_go: impl Fn(&Run) -> bool) {
+        let (runs, shares) = (&mut self.runs, &mut self.shares);
+        runs.retain(|id, run| {
+            let goes = is_to_go(run);
+            if goes {
+                shares.remove(&leases::of_run(id.as_str()));
+            }
+            !goes
+        });
     }
 }
 
@@ -93,7 +123,7 @@ impl Findings for MemoryFindings {
         Ok(Some(lease))
     }
 
-    async fn complete(&self, lease: &Lease, done: Timestamp) -> Result<(), PortError> {
+    async fn complete(&self, lease: &Lease, done: Done) -> Result<(), PortError> {
         let mut state = self.lock();
         let share = leases::complete(state.shares.get(&lease.share), lease, done)?;
         state.shares.insert(lease.share.clone(), share);
@@ -106,5 +136,9 @@ impl Findings for MemoryFindings {
             state.shares.insert(lease.share.clone(), share);
         }
         Ok(())
+    }
+
+    async fn remove(&self, removal: &Removal, _: Option<&RemovalPlace>, _: usize) -> Result<Removed, PortError> {
+        Ok(Removed { count: self.lock().remove(removal), rest: None })
     }
 }

@@ -301,9 +301,11 @@ impl MemoryScan {
                 && self.query.times.contains(stored.row.phenomenon_time)
                 && self.query.accepted.contains(stored.row.accepted_at)
                 && self.query.label.is_none_or(|label: Label| stored.row.label == label)
+                && stored.row.position >= self.query.changed_from
         };
-        let mut rest = Rows::new(width);
-        let push = |stored: &Stored| rest.push(stored.as_ref());
+        let keys_only = self.query.keys_only;
+        let mut rest = Rows::new(if keys_only { 0 } else { width });
+        let push = |stored: &Stored| rest.push(if keys_only { stored.as_ref().key() } else { stored.as_ref() });
         match self.query.order {
             Order::Ascending => rows.values().filter(wanted).take(rows_max.max(1)).for_each(push),
             Order::Descending => rows.values().rev().filter(wanted).take(rows_max.max(1)).for_each(push),

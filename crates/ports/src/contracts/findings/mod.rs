@@ -1,6 +1,7 @@
 //! The contract of the [`Findings`](crate::Findings), sentence by sentence.
 
 mod anomalies;
+mod removal;
 mod runs;
 mod shares;
 
@@ -8,12 +9,19 @@ pub use anomalies::{
     a_large_batch_is_recorded_one_by_one, an_open_end_is_closed_once, anomalies_are_answered_in_order_and_page_by_page,
     anomalies_are_answered_that_are_asked_for, the_first_finding_stays, what_was_recorded_is_there_after_an_end,
 };
+pub use removal::{
+    a_removal_goes_on_where_it_was_left, everything_of_a_sensor_type_is_removed, old_anomalies_are_removed,
+    old_runs_that_have_ended_are_removed,
+};
 pub use runs::{
     a_requested_run_keeps_what_it_was_asked_and_found, a_run_is_as_it_was_put_last,
     asking_a_run_to_stop_outlives_its_progress, runs_are_answered_newest_first,
     runs_under_way_are_found_by_their_state,
 };
-pub use shares::{a_lease_that_was_taken_over_completes_nothing, a_share_has_one_owner, what_is_done_stays_done};
+pub use shares::{
+    a_lease_of_a_clock_that_was_ahead_keeps_nobody_out, a_lease_that_was_taken_over_completes_nothing,
+    a_share_has_one_owner, what_is_done_stays_done,
+};
 
 use async_trait::async_trait;
 use domain::{
@@ -54,9 +62,14 @@ macro_rules! findings_contracts {
             runs_are_answered_newest_first,
             runs_under_way_are_found_by_their_state,
             a_requested_run_keeps_what_it_was_asked_and_found,
+            a_lease_of_a_clock_that_was_ahead_keeps_nobody_out,
             a_lease_that_was_taken_over_completes_nothing,
             a_share_has_one_owner,
             what_is_done_stays_done,
+            a_removal_goes_on_where_it_was_left,
+            everything_of_a_sensor_type_is_removed,
+            old_anomalies_are_removed,
+            old_runs_that_have_ended_are_removed,
         );
     };
 }
@@ -111,5 +124,6 @@ fn run(id: &str, second: i64) -> Run {
         cancel_requested: false,
         request: None,
         found: Vec::new(),
+        place: None,
     }
 }

@@ -22,8 +22,9 @@ pub use revise::{
     rows_that_are_not_there_are_not_revised,
 };
 pub use scan::{
-    a_scan_goes_on_behind_any_row, a_scan_never_repeats_a_row_while_others_write, a_write_is_seen_by_the_next_scan,
-    scans_answer_in_canonical_order, scans_answer_what_is_asked_for,
+    a_scan_goes_on_behind_any_row, a_scan_never_repeats_a_row_while_others_write,
+    a_scan_of_keys_has_the_identities_alone, a_write_is_seen_by_the_next_scan, scans_answer_in_canonical_order,
+    scans_answer_what_is_asked_for,
 };
 pub use statistics::{
     buckets_agree_with_statistics_of_the_scan, latest_and_summaries_follow_the_rows,
@@ -56,6 +57,7 @@ macro_rules! store_contracts {
             a_revision_changes_flags_and_version_alone,
             rows_that_are_not_there_are_not_revised,
             a_scan_goes_on_behind_any_row,
+            a_scan_of_keys_has_the_identities_alone,
             a_scan_never_repeats_a_row_while_others_write,
             a_write_is_seen_by_the_next_scan,
             scans_answer_in_canonical_order,

@@ -266,7 +266,7 @@ impl Run {
         };
         let after = self.chance.one_in(3).then(|| (self.sensor(), self.times().from));
         let order = if self.chance.one_in(2) { Order::Ascending } else { Order::Descending };
-        ReadingQuery { sensor_ids, times, accepted, label: self.label(), order, after }
+        ReadingQuery { sensor_ids, times, accepted, label: self.label(), order, after, ..ReadingQuery::default() }
     }
 
     async fn scan(&mut self, store: &dyn Store) {

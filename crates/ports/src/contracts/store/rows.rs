@@ -94,6 +94,7 @@ pub(super) fn expected(records: &[Record], query: &ReadingQuery) -> Vec<Stored> 
             && query.accepted.from <= stored.row.accepted_at
             && stored.row.accepted_at < query.accepted.to
             && query.label.is_none_or(|label| label == stored.row.label)
+            && stored.row.position >= query.changed_from
     });
     rows
 }

@@ -74,14 +74,52 @@ pub async fn scans_answer_what_is_asked_for<B: Backend>() {
             for (times, accepted) in times.iter().flat_map(|times| accepted.iter().map(|accepted| (*times, *accepted)))
             {
                 for label in labels {
-                    let query =
-                        ReadingQuery { sensor_ids: sensor_ids.clone(), times, accepted, label, order, after: None };
+                    let sensor_ids = sensor_ids.clone();
+                    let query = ReadingQuery { sensor_ids, times, accepted, label, order, ..ReadingQuery::default() };
                     let expected = rows::expected(&records, &query);
                     assert_eq!(rows::all(&*store, &id, &query).await, expected, "{query:?}");
                 }
             }
         }
     }
+}
+
+/// Which rows there are can be asked for without what they say, and narrowed to those that came from a position on.
+pub async fn a_scan_of_keys_has_the_identities_alone<B: Backend>() {
+    let backend = B::start(Settings::default()).await;
+    let store = backend.store();
+    let (id, records) = filled(&*store).await;
+    let behind = Some((sensor(3), at(40)));
+    for changed_from in [Position(0), Position(700), Position(1_000)] {
+        for (sensor_ids, after) in
+            [(None, None), (None, behind.clone()), (Some(vec![sensor(3), sensor(5)]), behind.clone())]
+        {
+            let query = ReadingQuery { changed_from, sensor_ids, after, ..ReadingQuery::default() };
+            let expected = rows::expected(&records, &query);
+            assert_eq!(rows::all(&*store, &id, &query).await, expected, "{query:?}");
+            let identities: Vec<_> =
+                expected.iter().map(|stored| (stored.sensor_id.clone(), stored.row.phenomenon_time)).collect();
+            for chunk in [1, 7, 10_000] {
+                let query = ReadingQuery { keys_only: true, ..query.clone() };
+                assert_eq!(keys(&*store, &id, &query, chunk).await, identities, "{query:?}");
+            }
+        }
+    }
+}
+
+async fn keys(
+    store: &dyn Store,
+    id: &domain::SensorTypeId,
+    query: &ReadingQuery,
+    chunk: usize,
+) -> Vec<(SensorId, Timestamp)> {
+    let mut scan = store.scan(id, query).await.expect("a scan");
+    let mut keys = Vec::new();
+    while let Some(part) = scan.next(chunk).await.expect("rows") {
+        assert_eq!((part.rows.width(), part.rows.values(), part.rows.flags()), (0, &[][..], &[][..]));
+        keys.extend(part.rows.times().iter().map(|time| (part.sensor_id.clone(), *time)));
+    }
+    keys
 }
 
 /// A scan starts behind the row it is told, in either order, whether that row exists, is filtered out, or neither.
