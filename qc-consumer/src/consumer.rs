@@ -34,8 +34,9 @@ use crate::{
 
 /// The name of the consumer group.
 pub const GROUP: &str = "qc-consumer";
-/// How many times as long as subscribing takes it is not done again.
+/// How many times as long as subscribing takes it is not done again, and the longest time: a broker that was away has made it take long.
 const SUBSCRIBING_REST: u32 = 20;
+const SUBSCRIBING_REST_MAX: Duration = Duration::from_secs(5);
 /// How long the parts of one poll may take before what is left of them is polled again: a member that does not poll is taken for dead.
 const TURN_MAX: Duration = Duration::from_secs(10);
 /// How long after a failed poll it is told that the log can't be read: the log leaves what it can't read alone for a while.
@@ -213,7 +214,7 @@ impl<'a> Worker<'a> {
             pause = (pause * 2).min(self.retry.backoff.longest);
         }
         self.retry.status.set(SUBSCRIBING, None);
-        self.subscribes_from = Instant::now() + began.elapsed() * SUBSCRIBING_REST;
+        self.subscribes_from = Instant::now() + (began.elapsed() * SUBSCRIBING_REST).min(SUBSCRIBING_REST_MAX);
         Ok(())
     }
 
@@ -403,8 +404,10 @@ fn by_partition(deliveries: Vec<Delivery>) -> Vec<Part> {
 /// How long a poll waits for records: also how soon a new sensor type flows and a stop is noticed.
 pub(crate) const POLL_WAIT: Duration = Duration::from_millis(100);
 
-/// How many times as long as it takes to ask the log how far it is nothing is asked.
+/// How many times as long as it takes to ask the log how far it is nothing is asked, and the longest time: a log that was away has made it
+/// take long.
 const ASKING_REST: u32 = 50;
+const ASKING_REST_MAX: Duration = Duration::from_secs(15);
 
 /// Keeps the counters in line with the log, for ever.
 pub(crate) async fn refresh(
@@ -434,6 +437,6 @@ pub(crate) async fn refresh(
             }
             mark = told.mark;
         }
-        tokio::time::sleep(interval.max(began.elapsed() * ASKING_REST)).await;
+        tokio::time::sleep(interval.max((began.elapsed() * ASKING_REST).min(ASKING_REST_MAX))).await;
     }
 }

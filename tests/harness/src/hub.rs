@@ -273,8 +273,9 @@ impl Hub {
     /// Waits until quality control has read at least so many readings of a sensor type, more may be on their way.
     pub async fn processed_some(&self, sensor_type: &str, count: u64) {
         wait_for("processing some readings", PROCESS_TIMEOUT, async || {
-            let done = self.metrics().await.processed(sensor_type);
-            if done >= count { Ok(()) } else { Err(format!("{done} processed")) }
+            let metrics = self.metrics().await;
+            let (done, appended) = (metrics.processed(sensor_type), metrics.appended(sensor_type));
+            if done >= count { Ok(()) } else { Err(format!("{done} processed, {appended} appended")) }
         })
         .await;
     }

@@ -210,6 +210,8 @@ impl Member {
             self.assignments += 1;
             let name = self.shared.name(&place.0);
             let stand = (self.assignments, committed);
+            // One that is dropped takes the notice of the partition's queue with it: before the new one gives its own.
+            self.held.remove(&place);
             if let Some(held) = Held::new(&client, (&name, &place, live), stand, &self.ready) {
                 self.held.insert(place, held);
             }

@@ -30,6 +30,9 @@ use super::{
     wire::{Encoded, headers},
 };
 
+/// About what the library keeps of a record beside its key and value until it is delivered: its message and three headers, each allocated.
+const RECORD_KEPT_BYTES: usize = 512;
+
 /// The producer and what waits in it.
 pub(super) struct Producer {
     settings: Settings,
@@ -136,7 +139,7 @@ impl Producer {
     /// # Errors
     /// `Full` where there is none, `Unavailable` where there is no producer.
     pub fn ticket(&self, encoded: &Encoded, records: usize) -> Result<Arc<Ticket>, PortError> {
-        let bytes = encoded.size_bytes();
+        let bytes = encoded.size_bytes() + records * RECORD_KEPT_BYTES;
         let reserved = Reserved { waiting: Arc::clone(&self.waiting), records, bytes };
         let records_waiting = self.waiting.records.fetch_add(records, Ordering::Relaxed);
         let bytes_waiting = self.waiting.bytes.fetch_add(bytes, Ordering::Relaxed);

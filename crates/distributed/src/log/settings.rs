@@ -24,7 +24,7 @@ pub struct Settings {
     pub records_max: u64,
     /// The most records that may wait for their delivery reports.
     pub queue_records_max: usize,
-    /// The most bytes that may wait for their delivery reports.
+    /// The most bytes that may wait for their delivery reports, with what the library keeps of each record.
     pub queue_size_max: usize,
     /// How long an append waits for its delivery reports before it answers `Unavailable`.
     pub delivery_timeout: Duration,
