@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::Jobs;
 use crate::{
     aside::Computing,
+    groups::Arrived,
     judge::{DETECTOR_VERSION, Judged, TypeSettings},
     publish::publish,
-    window::Arrived,
 };
 
 /// Why a run is left as it is.
