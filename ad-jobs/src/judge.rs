@@ -62,6 +62,11 @@ impl Work {
         }
     }
 
+    /// Says whether there are values to judge.
+    pub fn has_new(&self) -> bool {
+        self.samples.iter().flatten().any(|sample| self.is_new(sample))
+    }
+
     fn is_new(&self, sample: &Sample) -> bool {
         self.first.as_micros() <= sample.time_micros && sample.time_micros <= self.last.as_micros()
     }

@@ -8,6 +8,7 @@ pub mod csv_series;
 pub mod detect_file;
 pub mod files;
 mod gaps;
+mod groups;
 pub mod judge;
 pub mod metrics;
 pub mod nab;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use domain::{Detection, DetectionMode, Run, RunId, RunState, SensorId, SensorType, Timestamp, Trigger};
-use ports::{Claim, ErrorKind, Lease, PortError, RunQuery, SensorQuery, leases};
+use ports::{Claim, ErrorKind, Lease, PortError, ReadingQuery, RunQuery, SensorQuery, TimeRange, leases};
 use tokio::{
     sync::watch,
     task::{self, JoinError, JoinSet},
@@ -23,7 +23,8 @@ use tokio::{
 
 use crate::{
     aside,
-    judge::{self, Settings, TypeSettings},
+    groups::Groups,
+    judge::{self, Settings, TypeSettings, Work},
     metrics::Metrics,
     schedule::{self, Ports},
     window::{self, Bounds},
@@ -234,7 +235,9 @@ impl Jobs {
         let sensors = self.sensors(progress.run()).await?;
         progress.set_out(&settings, &sensors).await?;
         let mut judging = VecDeque::new();
-        for group in window::groups(sensors, &settings, &self.config.bounds) {
+        let ranges = sensors.into_iter().map(|(id, (first, last))| (id, first, last));
+        let mut groups = Groups::new(ranges, &settings, &self.config.bounds);
+        while let Some(group) = groups.next() {
             if judging.len() >= self.config.bounds.groups_at_once.max(1)
                 && let Some(judged) = judging.pop_front()
             {
@@ -245,6 +248,11 @@ impl Jobs {
             }
             let ends = progress.ends_in(&group);
             let work = window::read(&*self.ports.store, group, &settings).await?;
+            if !work.iter().any(Work::has_new)
+                && let Some((sensor_id, from, _)) = groups.next_part().cloned()
+            {
+                groups.jump(self.first_time(&settings, sensor_id, from).await?);
+            }
             let (settings, id, now) = (Arc::clone(&settings), progress.run().id.clone(), self.ports.clock.now());
             let judged = aside::compute(move || judge::judge(&work, &settings, &id, now))?;
             judging.push_back(Judging { judged, ends });
@@ -274,6 +282,20 @@ impl Jobs {
         }
         let (id, number, version) = (sensor_type.id.clone(), sensor_type.number, sensor_type.version);
         Ok(self.config.settings.for_type(&SensorType::assemble(id, number, version, definition)))
+    }
+
+    /// When a sensor's first reading from a time on is.
+    async fn first_time(
+        &self,
+        settings: &TypeSettings,
+        sensor_id: SensorId,
+        from: Timestamp,
+    ) -> Result<Option<Timestamp>, PortError> {
+        let times = TimeRange { from, ..TimeRange::ALL };
+        let query =
+            ReadingQuery { sensor_ids: Some(vec![sensor_id]), times, keys_only: true, ..ReadingQuery::default() };
+        let mut scan = self.ports.store.scan(settings.sensor_type(), &query).await?;
+        Ok(scan.next(1).await?.and_then(|part| part.rows.times().first().copied()))
     }
 
     /// The sensors that have readings in the range of a run, each with the times of these, both ends inclusive.

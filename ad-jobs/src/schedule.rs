@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{Partition, Position, SensorType, SensorTypeId, Timestamp, Topic, TypeVersion};
+use domain::{Partition, Position, RunState, SensorType, SensorTypeId, Timestamp, Topic, TypeVersion};
 use ports::{Claim, Clock, ErrorKind, Findings, Lease, Log, PortError, Store, TimeRange};
 use registry::Registry;
 use tokio::{
@@ -303,21 +303,26 @@ impl Schedule {
                 self.due.insert(lease.share.clone(), (sensor_type.version, look_at));
                 return Ok(());
             }
-            self.scan(sensor_type, share, window).await?;
+            if !self.scan(sensor_type, share, window).await? {
+                // The others have their turn before it goes on.
+                return Ok(());
+            }
             self.ports.findings.complete(lease, window.to.into()).await?;
             lease.done = Some(window.to.into());
         }
     }
 
-    async fn scan(&self, sensor_type: &SensorType, share: Share, window: TimeRange) -> Result<(), PortError> {
+    /// Scans a window as far as one round goes; answers whether it is done.
+    async fn scan(&self, sensor_type: &SensorType, share: Share, window: TimeRange) -> Result<bool, PortError> {
         let (settings, interval) = (&self.config.settings, self.config.every(sensor_type));
         let (task, began) = (Task { sensor_type, share, window, interval, settings }, Instant::now());
         match window::scan(&self.ports, &self.config.bounds, task).await {
-            Ok(None) => Ok(()),
+            Ok(None) => Ok(true),
+            Ok(Some(run)) if run.state == RunState::Running => Ok(false),
             Ok(Some(run)) => {
                 tracing::debug!(run = %run.id, points = run.points, anomalies = run.anomalies, "scanned a window");
                 self.ports.metrics.done(&run, began.elapsed());
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 self.ports.metrics.failed(&sensor_type.id);

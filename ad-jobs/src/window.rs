@@ -10,11 +10,12 @@ use std::{
     time::Duration,
 };
 
-use domain::{Run, RunId, RunState, SensorId, SensorType, Timestamp, Trigger};
+use domain::{Run, RunId, RunPlace, RunState, SensorId, SensorType, Timestamp, Trigger};
 use ports::{Clock, Effect, ErrorKind, Findings, Log, PortError, ReadingQuery, Recorded, Store, TimeRange};
 
 use crate::{
     aside::{self, Computing},
+    groups::{Arrived, Groups, Ranges},
     judge::{self, Judged, Settings, TypeSettings, Work},
     metrics::Metrics,
     publish::publish,
@@ -22,8 +23,6 @@ use crate::{
 
 /// The most rows asked for at once.
 const ROWS_AT_ONCE: usize = 8_192;
-/// About the most values of a group, where its sensors are read with their history: 24 MB.
-const SAMPLES_AT_ONCE: usize = 1_000_000;
 
 /// What a scan works on.
 #[derive(Clone)]
@@ -47,11 +46,15 @@ pub struct Bounds {
     pub sensors_at_once: usize,
     /// How many such groups are read or judged at a time.
     pub groups_at_once: usize,
+    /// How many ranges of time, each of one sensor, a round of a window takes on: about 100 bytes each.
+    pub ranges_in_round: usize,
+    /// After how many rows that arrived a round of a window ends, where it can.
+    pub rows_in_round: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { sensors_at_once: 64, groups_at_once: 2 }
+        Self { sensors_at_once: 64, groups_at_once: 2, ranges_in_round: 65_536, rows_in_round: 4_000_000 }
     }
 }
 
@@ -86,26 +89,32 @@ pub struct Task<'a> {
     pub settings: &'a Settings,
 }
 
-/// Scans a window; `None` where nothing arrived in it. One that was scanned before is left as it is.
+/// Scans a window, or as much of it as one round takes: then the run is still under way and the next call goes on where it is. `None` where
+/// nothing arrived. A window that was scanned before is left as it is.
 ///
 /// # Errors
 /// Those of the ports. What was found until then is recorded; scan the window again.
 pub async fn scan(ports: &Ports, bounds: &Bounds, task: Task<'_>) -> Result<Option<Run>, PortError> {
-    let arrived = arrivals(ports, task).await?;
-    if arrived.is_empty() {
-        return Ok(None);
-    }
     let settings = Arc::new(task.settings.for_type(task.sensor_type));
-    let run = new_run(ports, task, &settings, arrived.len());
+    let mut run = new_run(ports, task, &settings);
     let before = ports.findings.run(&run.id).await?;
     let is_again = match before {
         Some(done) if done.state == RunState::Done => return Ok(Some(done)),
+        Some(left) if left.place.is_some() => {
+            run = left;
+            true
+        }
         before => before.is_some(),
     };
+    let round = arrivals(ports, bounds, task, &settings, run.place.clone()).await?;
+    if round.ranges.is_empty() && !is_again {
+        return Ok(None);
+    }
+    run.datastreams += round.sensors * settings.datastreams() as u64;
     ports.findings.put_run(&run).await?;
     let mut under_way = UnderWay { ports, run, is_again };
     let mut judging = VecDeque::new();
-    for group in groups(arrived, &settings, bounds) {
+    for group in Groups::new(round.ranges, &settings, bounds) {
         if judging.len() >= bounds.groups_at_once.max(1)
             && let Some(judged) = judging.pop_front()
         {
@@ -119,42 +128,66 @@ pub async fn scan(ports: &Ports, bounds: &Bounds, task: Task<'_>) -> Result<Opti
         under_way.take_in(judged).await?;
     }
     let mut run = under_way.run;
-    run.state = RunState::Done;
-    run.ended_at = Some(ports.clock.now());
+    run.datastreams_done = run.datastreams;
+    run.place = round.rest;
+    if run.place.is_none() {
+        run.state = RunState::Done;
+        run.ended_at = Some(ports.clock.now());
+    }
     ports.findings.put_run(&run).await?;
     Ok(Some(run))
 }
 
-/// The sensors of which something arrived, with the range of phenomenon times to judge, both ends inclusive: that of what arrived, in
-/// whole intervals.
-async fn arrivals(ports: &Ports, task: Task<'_>) -> Result<BTreeMap<SensorId, (Timestamp, Timestamp)>, PortError> {
-    let query = ReadingQuery { accepted: task.window, ..ReadingQuery::default() };
-    let mut arrived = BTreeMap::new();
+/// What is judged in one round.
+struct Round {
+    /// Ranges of phenomenon times in whole intervals, by sensor and time.
+    ranges: Vec<Arrived>,
+    /// Of how many sensors that earlier rounds had nothing of.
+    sensors: u64,
+    /// Where the next round begins; `None` where this is the last.
+    rest: Option<RunPlace>,
+}
+
+/// What arrived from a place on, as much of it as one round takes.
+async fn arrivals(
+    ports: &Ports,
+    bounds: &Bounds,
+    task: Task<'_>,
+    settings: &TypeSettings,
+    place: Option<RunPlace>,
+) -> Result<Round, PortError> {
+    let after =
+        place.as_ref().map(|place| (place.sensor_id.clone(), place.before.saturating_sub(Duration::from_micros(1))));
+    let query = ReadingQuery { accepted: task.window, keys_only: true, after, ..ReadingQuery::default() };
+    let mut ranges = Ranges::new(task.interval, settings, place);
     let mut scan = match ports.store.scan(&task.sensor_type.id, &query).await {
         // Nothing of this type was ever stored.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(arrived),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Ok(Round { ranges: Vec::new(), sensors: 0, rest: None });
+        }
         scan => scan?,
     };
-    while let Some(part) = scan.next(ROWS_AT_ONCE).await? {
-        let (Some(first), Some(last)) = (part.rows.times().first(), part.rows.times().last()) else { continue };
-        if task.share.has(&part.sensor_id) {
-            let (first, last) = whole_intervals(*first, *last, task.interval);
-            let range = arrived.entry(part.sensor_id).or_insert((first, last));
-            *range = (range.0.min(first), range.1.max(last));
+    let (mut rows, mut rest) = (0, None);
+    'scan: while let Some(part) = scan.next(ROWS_AT_ONCE).await? {
+        if !task.share.has(&part.sensor_id) {
+            continue;
+        }
+        for time in part.rows.times() {
+            if ranges.len() >= bounds.ranges_in_round.max(1) || rows >= bounds.rows_in_round.max(1) {
+                rest = ranges.end_before(&part.sensor_id, *time);
+                if rest.is_some() {
+                    break 'scan;
+                }
+            }
+            ranges.take(&part.sensor_id, *time);
+            rows += 1;
         }
     }
-    Ok(arrived)
+    let (ranges, sensors) = ranges.finish();
+    Ok(Round { ranges, sensors, rest })
 }
 
-/// A range of times, both ends inclusive, widened to whole intervals.
-fn whole_intervals(first: Timestamp, last: Timestamp, interval: Duration) -> (Timestamp, Timestamp) {
-    let width = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1);
-    let start = |time: Timestamp| time.as_micros().saturating_sub(time.as_micros().rem_euclid(width));
-    let end = start(last).saturating_add(width - 1);
-    (Timestamp::from_micros(start(first)), Timestamp::from_micros(end))
-}
-
-fn new_run(ports: &Ports, task: Task<'_>, settings: &TypeSettings, sensors: usize) -> Run {
+fn new_run(ports: &Ports, task: Task<'_>, settings: &TypeSettings) -> Run {
     let Task { sensor_type, share, window, .. } = task;
     let id = format!(
         "{}.{}-of-{}.{}.{}",
@@ -179,7 +212,7 @@ fn new_run(ports: &Ports, task: Task<'_>, settings: &TypeSettings, sensors: usiz
         state: RunState::Running,
         started_at: ports.clock.now(),
         ended_at: None,
-        datastreams: (sensors * settings.datastreams()) as u64,
+        datastreams: 0,
         datastreams_done: 0,
         points: 0,
         anomalies: 0,
@@ -189,46 +222,6 @@ fn new_run(ports: &Ports, task: Task<'_>, settings: &TypeSettings, sensors: usiz
         found: Vec::new(),
         place: None,
     }
-}
-
-/// A sensor and the range of phenomenon times of what is to be judged, both ends inclusive.
-pub(crate) type Arrived = (SensorId, Timestamp, Timestamp);
-
-/// What is read at once: many sensors of which little arrived, or one part of what arrived of a sensor whose history was replayed.
-pub(crate) fn groups(
-    arrived: BTreeMap<SensorId, (Timestamp, Timestamp)>,
-    settings: &TypeSettings,
-    bounds: &Bounds,
-) -> Vec<Vec<Arrived>> {
-    let at_once = settings.history();
-    let (mut groups, mut short): (Vec<Vec<Arrived>>, Vec<Arrived>) = (Vec::new(), Vec::new());
-    for (sensor_id, (first, last)) in arrived {
-        if last.since(first) <= at_once {
-            short.push((sensor_id, first, last));
-            continue;
-        }
-        let mut from = first;
-        while from <= last {
-            let behind = from.saturating_add(at_once);
-            let to = Timestamp::from_micros(behind.as_micros().saturating_sub(1)).min(last);
-            groups.push(vec![(sensor_id.clone(), from, to)]);
-            from = behind;
-        }
-    }
-    short.sort_by_key(|(_, first, _)| *first);
-    let samples = 2 * settings.history_steps() * settings.datastreams().max(1);
-    let sensors_at_once = bounds.sensors_at_once.min(SAMPLES_AT_ONCE / samples).max(1);
-    let mut group: Vec<Arrived> = Vec::new();
-    for sensor in short {
-        let is_near = group.first().is_none_or(|(_, first, _)| sensor.2.since(*first) <= 2 * at_once);
-        if group.len() >= sensors_at_once || !is_near {
-            groups.push(std::mem::take(&mut group));
-        }
-        group.push(sensor);
-    }
-    groups.push(group);
-    groups.retain(|group| !group.is_empty());
-    groups
 }
 
 /// Reads a group's rows with the history before them, in one scan.
@@ -273,7 +266,6 @@ impl UnderWay<'_> {
         publish(&self.ports.log, recorded.iter().filter(is_news).map(|recorded| &recorded.kept)).await?;
         self.ports.metrics.found(&recorded);
         let run = &mut self.run;
-        run.datastreams_done += judged.datastreams;
         run.points += judged.points;
         run.anomalies += judged.anomalies.len() as u64;
         for (reason, count) in judged.failures {

@@ -15,7 +15,7 @@ use domain::{
 };
 use ports::{
     AnomalyQuery, Claim, Clock, Log, ManualClock, leases,
-    memory::{LogSettings, MemoryFindings, MemoryLog, MemoryStore},
+    memory::{Faulty, LogSettings, MemoryFindings, MemoryLog, MemoryStore},
 };
 use registry::Registry;
 use support::{HOUR_MICROS, Stored, definition, store, type_id};
@@ -223,4 +223,22 @@ async fn a_run_of_a_process_that_is_gone_is_taken_over_once_its_lease_is_out() {
     hub.clock.set(now.saturating_add(Duration::from_secs(61)));
     let run = hub.until("two", &id, RunState::Done).await;
     assert_eq!((run.points, run.anomalies), (3_000, 2));
+}
+
+/// The run that needs what can't be read fails with the reason; the process goes on with the next.
+#[tokio::test]
+async fn a_run_over_damaged_readings_fails_alone() {
+    let mut hub = Hub::new().await;
+    let faulty = Faulty::new(Arc::clone(&hub.ports.store));
+    faulty.damage(&SensorId::parse("emb3").expect("an id"), true);
+    hub.ports.store = Arc::new(faulty);
+    let id = hub.ask("damaged", |_| ()).await;
+    let run = hub.until("one", &id, RunState::Failed).await;
+    assert!(run.failures.keys().any(|reason| reason.starts_with("what the run needs is damaged")), "{run:?}");
+    let of_emb2 = |run: &mut Run| {
+        let sensor_ids = SensorId::parse("emb2").ok().map(|id| vec![id]);
+        run.request = Some(RunRequest { sensor_ids, ..RunRequest::default() });
+    };
+    let id = hub.ask("whole", of_emb2).await;
+    assert_eq!(hub.until("one", &id, RunState::Done).await.points, 1_500);
 }

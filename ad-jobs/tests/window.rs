@@ -11,8 +11,8 @@ use ad_jobs::{
 };
 use domain::{Anomaly, AnomalyKind, Partition, Position, Run, RunState, SensorType, Timestamp, Topic};
 use ports::{
-    AnomalyQuery, Content, Document, ManualClock, TimeRange,
-    memory::{LogSettings, MemoryFindings, MemoryLog, MemoryStore},
+    AnomalyQuery, Content, Document, ManualClock, Store, TimeRange,
+    memory::{Call, Faulty, LogSettings, MemoryFindings, MemoryLog, MemoryStore},
 };
 use support::{HOUR_MICROS, Stored, sensor_type, store};
 
@@ -24,6 +24,7 @@ struct Hub {
     clock: Arc<ManualClock>,
     position: u64,
     interval: Duration,
+    bounds: Bounds,
 }
 
 impl Hub {
@@ -36,7 +37,14 @@ impl Hub {
             clock: Arc::clone(&clock) as _,
             metrics: Metrics::register(&prometheus::Registry::new()).expect("none is registered yet"),
         };
-        Self { ports, sensor_type: sensor_type(), clock, position: 0, interval: Duration::from_secs(900) }
+        Self {
+            ports,
+            sensor_type: sensor_type(),
+            clock,
+            position: 0,
+            interval: Duration::from_secs(900),
+            bounds: Bounds::default(),
+        }
     }
 
     /// Stores a sensor's value of an hour, accepted in an hour.
@@ -59,7 +67,18 @@ impl Hub {
             interval: self.interval,
             settings: &Settings::default(),
         };
-        scan(&self.ports, &Bounds::default(), task).await.expect("scanned")
+        scan(&self.ports, &self.bounds, task).await.expect("scanned")
+    }
+
+    /// Scans the hour from 9,000 on while the store is away.
+    async fn break_off(&self, faulty: &Faulty<dyn Store>) {
+        faulty.fail_next(Call::Scan, 2, ports::memory::Effect::None);
+        let at = |hour: i64| Timestamp::from_micros(hour * HOUR_MICROS);
+        let window = TimeRange { from: at(9_000), to: at(9_001) };
+        let (sensor_type, interval, settings) = (&self.sensor_type, self.interval, &Settings::default());
+        let task = Task { sensor_type, share: ALL, window, interval, settings };
+        scan(&self.ports, &self.bounds, task).await.expect_err("the store is away");
+        faulty.fail_next(Call::Scan, 0, ports::memory::Effect::None);
     }
 
     async fn anomalies(&self) -> Vec<Anomaly> {
@@ -209,4 +228,77 @@ async fn shares_have_each_sensor_once() {
         datastreams += run.datastreams_done;
     }
     assert_eq!(datastreams, 40);
+}
+
+/// One reading of 1900 among those of today: the time between costs nothing.
+#[tokio::test]
+async fn imports_a_century_apart_cost_what_they_bring() {
+    let mut hub = Hub::new().await;
+    let faulty = Faulty::new(Arc::clone(&hub.ports.store));
+    let now = 490_000;
+    for sensor in ["emb2", "emb3"] {
+        hub.store(sensor, -613_608, 844.0, now).await;
+        for hour in 0..40 {
+            hub.store(sensor, now - 40 + hour, 844.0, now).await;
+        }
+    }
+    hub.ports.store = Arc::new(faulty.clone());
+    let run = hub.scan(now, now + 1, ALL).await.expect("something arrived");
+    assert_eq!((run.points, run.datastreams, run.datastreams_done), (82, 2, 2));
+    // What arrived, then the century before and today, of both sensors at once.
+    assert_eq!(faulty.calls(Call::Scan), 3);
+}
+
+/// What is read between two places of arrival is judged with them; what is far from all is left as it is.
+#[tokio::test]
+async fn rows_far_from_what_arrived_are_not_judged_again() {
+    let mut hub = Hub::new().await;
+    for hour in 1..3_000 {
+        hub.store("emb3", hour, 844.0, 3_000).await;
+    }
+    for hour in [0, 3_000] {
+        hub.store("emb3", hour, 844.0, 4_000).await;
+    }
+    let run = hub.scan(4_000, 4_001, ALL).await.expect("something arrived");
+    assert_eq!(run.points, 2);
+}
+
+/// A window of many rounds has the same findings as one at once, each value judged in one of them; a round that broke off is repeated.
+#[tokio::test]
+async fn rounds_of_a_window_have_each_value_once() {
+    let (mut whole, mut in_rounds) = (Hub::new().await, Hub::new().await);
+    in_rounds.bounds = Bounds { ranges_in_round: 3, rows_in_round: 100, ..Bounds::default() };
+    for hub in [&mut whole, &mut in_rounds] {
+        for sensor in 0..10 {
+            for hour in [0, 2_000, 4_000].into_iter().chain(6_000..6_140) {
+                hub.store(&format!("emb{sensor}"), hour, value(hour - 6_000), 9_000).await;
+            }
+        }
+        for hour in 6_000..8_500 {
+            hub.store("emb-long", hour, value(hour - 6_000), 9_000).await;
+        }
+    }
+    let at_once = whole.scan(9_000, 9_001, ALL).await.expect("something arrived");
+    let faulty = Faulty::new(Arc::clone(&in_rounds.ports.store));
+    in_rounds.ports.store = Arc::new(faulty.clone());
+    let mut rounds = 0;
+    let done = loop {
+        rounds += 1;
+        if rounds == 3 {
+            in_rounds.break_off(&faulty).await;
+        }
+        let run = in_rounds.scan(9_000, 9_001, ALL).await.expect("something arrived");
+        assert_eq!(run.datastreams, run.datastreams_done);
+        if run.state == RunState::Done {
+            break run;
+        }
+    };
+    assert!(rounds > 10, "{rounds} rounds");
+    assert_eq!((done.points, done.datastreams, &done.failures), (at_once.points, 11, &at_once.failures));
+    assert_eq!((done.anomalies, done.place), (at_once.anomalies, None));
+    let without_time = |anomaly: Anomaly| (anomaly.id(), anomaly.until, anomaly.value, anomaly.score);
+    let expected: Vec<_> = whole.anomalies().await.into_iter().map(without_time).collect();
+    let found: Vec<_> = in_rounds.anomalies().await.into_iter().map(without_time).collect();
+    assert_eq!(found, expected);
+    assert_eq!(published(&in_rounds).await.len(), expected.len());
 }

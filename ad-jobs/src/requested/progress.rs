@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::Jobs;
 use crate::{
     aside::Computing,
+    groups::Arrived,
     judge::{DETECTOR_VERSION, Judged, TypeSettings},
     publish::publish,
-    window::Arrived,
 };
 
 /// Why a run is left as it is.
@@ -45,8 +45,12 @@ impl From<Stopped> for Failure {
 }
 
 impl From<PortError> for Failure {
-    /// What a backend refuses it would refuse again; anything else is the process' affair.
+    /// What a backend refuses it would refuse again, and what is damaged stays so; anything else is the process' affair.
     fn from(error: PortError) -> Self {
+        if error.kind() == ErrorKind::Corrupt {
+            tracing::error!(%error, "a run fails");
+            return Self::Run(format!("what the run needs is damaged: {}", error.message()));
+        }
         if !matches!(error.kind(), ErrorKind::Rejected | ErrorKind::NotFound | ErrorKind::Conflict) {
             return Self::Stopped(Stopped::Port(error));
         }
