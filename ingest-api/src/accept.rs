@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use domain::{SensorId, SensorType, Topic};
 use ports::{Batch, ErrorKind, PortError, TopicKind};
-use registry::{FirstReadingRefusal, RegistryError};
+use registry::{FirstReadingRefusal, FirstReadings, RegistryError};
 use serde::Serialize;
 use serde_json::json;
 
@@ -37,22 +37,31 @@ pub async fn accept(app: &App, sensor_type: &SensorType, mut parsed: Parsed) -> 
     }
     let Parsed { readings, rejected, rejected_count, .. } = parsed;
     let accepted = readings.len();
+    let retry_after_s = rejected.iter().map(|rejection| rejection.retry_after_s).max().flatten();
     let rejected_count = (rejected_count > rejected.len()).then_some(rejected_count);
     let answer = Accepted { accepted, rejected, rejected_count };
     if accepted == 0 {
-        return Err(nothing_valid(answer));
+        let problem =
+            nothing_valid(answer, if retry_after_s.is_some() { Code::TooManyRequests } else { Code::Invalid });
+        return Err(match retry_after_s {
+            Some(seconds) => problem.retry_after(Duration::from_secs(seconds)),
+            None => problem,
+        });
     }
     let batch = Batch::Readings { type_version: sensor_type.version, readings };
     append(app, sensor_type, batch).await?;
     Ok(answer)
 }
 
-fn nothing_valid(answer: Accepted) -> Problem {
+fn nothing_valid(answer: Accepted, code: Code) -> Problem {
     let detail = match answer.rejected_count.unwrap_or(answer.rejected.len()) {
         0 => "there is no item in the body".to_owned(),
+        count if code == Code::TooManyRequests => {
+            format!("none of the `{count}` items is accepted now; `rejected` says why")
+        }
         count => format!("none of the `{count}` items is valid; `rejected` says why"),
     };
-    let mut problem = Problem::new(Code::Invalid, detail);
+    let mut problem = Problem::new(code, detail);
     for (name, value) in answer.members() {
         problem = problem.with(name, value);
     }
@@ -77,7 +86,8 @@ async fn append(app: &App, sensor_type: &SensorType, batch: Batch) -> Result<(),
 /// Registers the unknown sensors; the readings of those that are refused become rejections.
 async fn register(app: &App, sensor_type: &SensorType, parsed: &mut Parsed) -> Result<(), Problem> {
     let unknown = std::mem::take(&mut parsed.unknown);
-    let answers = app.ports.registry.register_first_readings(&sensor_type.id, &unknown).await?;
+    let answers = app.ports.registry.register_first_readings(&sensor_type.id, &unknown, FirstReadings::Posted).await?;
+    app.count_first_readings(&answers);
     let refused: HashMap<SensorId, FirstReadingRefusal> =
         unknown.into_iter().zip(answers).filter_map(|(id, answer)| Some((id, answer.err()?))).collect();
     if !refused.is_empty() {
@@ -91,7 +101,7 @@ fn refuse(parsed: &mut Parsed, refused: &HashMap<SensorId, FirstReadingRefusal>,
         None => Ok(reading.phenomenon_time),
         Some(refusal) => {
             let (field, value) = ("sensor_id".to_owned(), reading.sensor_id.to_string());
-            Err(Rejection { index, field, value, reason: refusal.to_string() })
+            Err(Rejection { index, field, value, reason: refusal.to_string(), retry_after_s: refusal.retry_after_s() })
         }
     });
 }

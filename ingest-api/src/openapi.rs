@@ -40,6 +40,7 @@ use crate::{
         sensors::list,
         sensors::get,
         sensors::put,
+        sensors::delete,
         dead_letters::list,
         dead_letters::get,
         dead_letters::replay,
@@ -95,6 +96,18 @@ pub struct Accepted {
     pub rejected_count: Option<u64>,
 }
 
+/// What becomes of a sensor that has readings, or may have.
+#[derive(ToSchema)]
+#[schema(example = json!({"sensor": "emb3", "removal": "begun", "detail": "its readings are deleted when quality control reaches the deletion; then the sensor is gone"}))]
+pub struct SensorRemoval {
+    /// The sensor.
+    pub sensor: String,
+    /// How far it is: `begun`.
+    pub removal: String,
+    /// What happens next, in words.
+    pub detail: String,
+}
+
 /// Which of its two times a local time means that came twice.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
@@ -116,6 +129,9 @@ pub struct Rejection {
     pub value: String,
     /// The rule it breaks; further faults of the item behind it.
     pub reason: String,
+    /// In how many seconds the same item may be accepted; not there where it never will be.
+    #[schema(nullable = false)]
+    pub retry_after_s: Option<u64>,
 }
 
 /// An error: problem details (RFC 9457). Members beside these depend on `type`.

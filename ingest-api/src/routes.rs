@@ -135,7 +135,7 @@ mod tests {
             ("/v1/readings/emb", Some("GET, HEAD, POST, DELETE")),
             ("/v1/readings/emb/latest", Some("GET, HEAD")),
             ("/v1/sensors", Some("GET, HEAD")),
-            ("/v1/sensors/emb3", Some("GET, HEAD, PUT")),
+            ("/v1/sensors/emb3", Some("GET, HEAD, PUT, DELETE")),
             ("/v1/sensors/", None),
             ("/v1", None),
             ("/", Some("GET, HEAD")),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use domain::SensorType;
+use domain::{Sensor, SensorType};
 use ports::{Clock, Findings, Log, Store};
-use prometheus::{HistogramOpts, HistogramVec};
-use registry::Registry;
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts};
+use registry::{FirstReadingRefusal, Registry};
 use tokio::sync::RwLock;
 
 use crate::{Code, Config, Problem, hosts::Hosts, input::in_flight::InFlight, replays::Room};
@@ -29,6 +29,8 @@ pub struct Ports {
 
 /// Metric: seconds from a request's head to its answer's head, by method, route and status.
 pub const REQUEST_DURATION: &str = "iot_hub_http_request_duration_seconds";
+/// Metric: sensors whose first reading was posted, by outcome: `registered`, `too-fast`, `too-many`, `other-type`.
+pub const FIRST_READINGS: &str = "iot_hub_first_reading_sensors_total";
 /// Upper bounds of its buckets, in seconds.
 const REQUEST_DURATION_BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 /// The most known sensor types that a problem lists.
@@ -46,6 +48,8 @@ pub struct App {
     pub(crate) hosts: Hosts,
     /// How long requests took.
     pub(crate) requests: HistogramVec,
+    /// What became of sensors whose first reading was posted.
+    first_readings: IntCounterVec,
     /// Held for reading from the look at a sensor type to the append, for writing while a type is removed: so that nothing is
     /// accepted for a type that goes.
     pub(crate) types_in_use: RwLock<()>,
@@ -63,10 +67,26 @@ impl App {
             .buckets(REQUEST_DURATION_BUCKETS.to_vec());
         let requests = HistogramVec::new(options, &["method", "route", "status"])?;
         ports.metrics.register(Box::new(requests.clone()))?;
+        let options = Opts::new(FIRST_READINGS, "Sensors whose first reading was posted, by outcome.");
+        let first_readings = IntCounterVec::new(options, &["outcome"])?;
+        ports.metrics.register(Box::new(first_readings.clone()))?;
         let in_flight = InFlight::new(config.in_flight_size_max);
         let hosts = Hosts::new(config.listen.ip(), config.hosts.clone());
         let (types_in_use, replays) = (RwLock::new(()), Room::default());
-        Ok(Self { ports, config, in_flight, hosts, requests, types_in_use, replays })
+        Ok(Self { ports, config, in_flight, hosts, requests, first_readings, types_in_use, replays })
+    }
+
+    /// Counts what became of sensors whose first reading was posted.
+    pub(crate) fn count_first_readings(&self, answers: &[Result<Arc<Sensor>, FirstReadingRefusal>]) {
+        for answer in answers {
+            let outcome = match answer {
+                Ok(_) => "registered",
+                Err(FirstReadingRefusal::TooFast { .. }) => "too-fast",
+                Err(FirstReadingRefusal::TooManySensors { .. }) => "too-many",
+                Err(FirstReadingRefusal::BoundToOtherType { .. }) => "other-type",
+            };
+            self.first_readings.with_label_values(&[outcome]).inc();
+        }
     }
 
     /// The newest version of a sensor type.

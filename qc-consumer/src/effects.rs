@@ -4,11 +4,13 @@ use checks::Test;
 use domain::{Deletion, Judged, PartReport, Partition, Position, Topic};
 use judge::Kind;
 use ports::{Document, ErrorKind, Outcome, PortError, Totals};
+use registry::Removal;
 use tokio::time::Instant;
 
 use crate::{
     Ports,
     dead_letters::{self, Record, reading_json},
+    first_readings::port_error,
     flag_metrics::FlagCounts,
     metrics::Metrics,
     notices,
@@ -132,6 +134,13 @@ impl Effects<'_> {
         let delete = || self.ports.store.delete(&kind.newest.id, deletion, position);
         let readings = self.retry.until_done("deleting from the store", delete).await?;
         tracing::info!(sensor_id = %deletion.sensor_id, %position, readings, "deleted readings");
+        if deletion.is_of_all() {
+            let (registry, type_id, id) = (&self.ports.registry, &kind.newest.id, &deletion.sensor_id);
+            let remove = || async { registry.end_removal(type_id, id).await.map_err(port_error) };
+            if self.retry.until_done("removing a sensor", remove).await? == Removal::Removed {
+                tracing::info!(sensor_id = %id, "removed a sensor with its readings");
+            }
+        }
         Ok(())
     }
 }

@@ -1,12 +1,13 @@
-//! Sensors whose first reading another program wrote: registered like those whose first reading was posted.
+//! Sensors that nobody knows of readings in the log: those whose first reading another program wrote, and those that were removed
+//! after a reading of theirs was accepted. Both are registered, like those whose first reading was posted: what is accepted is kept.
 
 use std::collections::HashSet;
 
 use domain::{SensorId, SensorTypeId};
 use ports::{Content, Delivery, ErrorKind, PortError};
-use registry::{FirstReadingRefusal, Registry, RegistryError};
+use registry::{FirstReadingRefusal, FirstReadings, Registry, RegistryError};
 
-/// Registers the sensors that nobody knows of readings without a version; answers those for which there is no room.
+/// Registers the sensors that nobody knows; answers those for which there is no room.
 ///
 /// # Errors
 /// `Unavailable`, `NotFound` where the sensor type is gone.
@@ -15,17 +16,28 @@ pub(crate) async fn register(
     sensor_type: &SensorTypeId,
     deliveries: &[Delivery],
 ) -> Result<HashSet<SensorId>, PortError> {
+    if unknown(registry, deliveries).is_empty() {
+        return Ok(HashSet::new());
+    }
+    // Another process may have registered them a moment ago.
+    registry.catch_up().await.map_err(port_error)?;
     let unknown = unknown(registry, deliveries);
     if unknown.is_empty() {
         return Ok(HashSet::new());
     }
-    let registered = registry.register_first_readings(sensor_type, &unknown).await.map_err(|error| match error {
+    let registered = registry.register_first_readings(sensor_type, &unknown, FirstReadings::InLog).await;
+    let registered = registered.map_err(port_error)?;
+    let is_refused = |answer: &Result<_, _>| matches!(answer, Err(FirstReadingRefusal::TooManySensors { .. }));
+    Ok(unknown.into_iter().zip(registered).filter(|(_, answer)| is_refused(answer)).map(|(id, _)| id).collect())
+}
+
+/// What a failed change of the registry means to who processes records.
+pub(crate) fn port_error(error: RegistryError) -> PortError {
+    match error {
         RegistryError::Port(error) => error,
         RegistryError::UnknownSensorType(_) => PortError::new(ErrorKind::NotFound, error.to_string()),
         other => PortError::new(ErrorKind::Unavailable, other.to_string()),
-    })?;
-    let is_refused = |answer: &Result<_, _>| matches!(answer, Err(FirstReadingRefusal::TooManySensors { .. }));
-    Ok(unknown.into_iter().zip(registered).filter(|(_, answer)| is_refused(answer)).map(|(id, _)| id).collect())
+    }
 }
 
 /// Each once.
@@ -34,9 +46,8 @@ fn unknown(registry: &Registry, deliveries: &[Delivery]) -> Vec<SensorId> {
     let mut seen = HashSet::new();
     let mut unknown = Vec::new();
     for delivery in deliveries {
-        let Content::Readings { type_version: None, readings } = &delivery.content else { continue };
-        for reading in readings.iter() {
-            let id = reading.sensor_id;
+        let Content::Readings { readings, .. } = &delivery.content else { continue };
+        for id in readings.sensor_ids() {
             if sensors.get(id.as_str()).is_none() && seen.insert(id.clone()) {
                 unknown.push(id.clone());
             }

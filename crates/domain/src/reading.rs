@@ -115,3 +115,20 @@ pub struct Deletion {
     /// The first phenomenon time that stays again.
     pub to: Timestamp,
 }
+
+impl Deletion {
+    /// Takes out all readings of a sensor, and the sensor with them where it is leaving.
+    pub fn of_all(sensor_id: SensorId) -> Self {
+        let (from, to) = Self::ALL;
+        Self { sensor_id, from, to }
+    }
+
+    /// Says whether it is of all times.
+    pub fn is_of_all(&self) -> bool {
+        (self.from, self.to) == Self::ALL
+    }
+
+    /// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z: what every backend can write.
+    const ALL: (Timestamp, Timestamp) =
+        (Timestamp::from_micros(-62_135_596_800_000_000), Timestamp::from_micros(253_402_300_799_999_999));
+}

@@ -52,6 +52,8 @@ pub(crate) enum Entry {
     Type(SensorTypeId, TypeVersion, TypeDocument),
     /// A sensor.
     Sensor(SensorId, SensorDocument),
+    /// The sensors that an id has had, up to this number, are removed.
+    SensorRemoved(SensorId, u64),
     /// The key is taken out.
     Removed(Key),
 }
@@ -61,7 +63,7 @@ impl Entry {
     pub(crate) fn key(&self) -> Key {
         match self {
             Self::Type(id, version, _) => Key::Type(id.clone(), *version),
-            Self::Sensor(id, _) => Key::Sensor(id.clone()),
+            Self::Sensor(id, _) | Self::SensorRemoved(id, _) => Key::Sensor(id.clone()),
             Self::Removed(key) => key.clone(),
         }
     }
@@ -95,12 +97,31 @@ pub(crate) struct SensorDocument {
     pub(crate) sensor_type: SensorTypeId,
     /// Number of the type it was bound to: a type made again later under the same id is another.
     pub(crate) type_number: u64,
+    /// The highest number that was removed of the id: this sensor comes after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<u64>,
+    /// Whether the sensor goes once its readings are deleted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) leaving: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     place: Option<Place>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     group: Option<String>,
+}
+
+/// The body under `sensor/{id}` once the sensor is removed.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemovalDocument {
+    format: u32,
+    /// The highest number that the id has had.
+    removed: u64,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl TypeDocument {
@@ -128,10 +149,17 @@ impl SensorDocument {
             revision,
             sensor_type: sensor.sensor_type.clone(),
             type_number,
+            after: None,
+            leaving: false,
             name: sensor.name.clone(),
             place: sensor.place,
             group: sensor.group.clone(),
         }
+    }
+
+    /// The same, of a sensor that comes after the removal of number `after`, and that may be leaving.
+    pub(crate) fn with_removal(self, after: Option<u64>, leaving: bool) -> Self {
+        Self { after, leaving, ..self }
     }
 
     /// The same, said first by the document at `origin`.
@@ -161,6 +189,11 @@ pub(crate) fn tombstone(key: &Key) -> Document {
     Document { key: key.to_string(), body: None }
 }
 
+/// The document that removes the sensors which an id has had, up to this number.
+pub(crate) fn removal(id: &SensorId, number: u64) -> Document {
+    to_document(&Key::Sensor(id.clone()), &RemovalDocument { format: FORMAT, removed: number })
+}
+
 fn to_document(key: &Key, body: &impl Serialize) -> Document {
     let body = serde_json::to_vec(body).expect("texts and finite numbers are always JSON");
     Document { key: key.to_string(), body: Some(Arc::from(body)) }
@@ -178,7 +211,14 @@ pub(crate) fn read(document: &Document) -> Result<Entry, String> {
             Ok(Entry::Type(id, version, body))
         }
         Key::Sensor(id) => {
-            let body: SensorDocument = from_json(body).map_err(|error| error.to_string())?;
+            let sensor: Result<SensorDocument, _> = from_json(body);
+            if sensor.is_err()
+                && let Ok(removal) = from_json::<RemovalDocument>(body)
+            {
+                check_format(removal.format)?;
+                return Ok(Entry::SensorRemoved(id, removal.removed));
+            }
+            let body = sensor.map_err(|error| error.to_string())?;
             check_format(body.format)?;
             Ok(Entry::Sensor(id, body))
         }

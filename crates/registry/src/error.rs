@@ -25,7 +25,7 @@ pub enum RegistryError {
     /// There is no such sensor type.
     #[error("there is no sensor type `{0}`: make it first")]
     UnknownSensorType(SensorTypeId),
-    /// The sensor is of another type for ever.
+    /// The sensor is of another type.
     #[error("sensor `{id}` is bound to sensor type `{bound_to}` and can't become `{wanted}`")]
     BoundToOtherType {
         /// The sensor.
@@ -82,7 +82,7 @@ impl RegistryError {
 /// Why a first reading did not register its sensor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FirstReadingRefusal {
-    /// The sensor is of another type for ever.
+    /// The sensor is of another type.
     #[error("the sensor is bound to sensor type `{bound_to}`")]
     BoundToOtherType {
         /// Its type.
@@ -94,6 +94,26 @@ pub enum FirstReadingRefusal {
         /// The bound.
         sensors_max: usize,
     },
+    /// First readings have registered as many sensors as they may a minute; the reading may be sent again.
+    #[error(
+        "first readings register at most `{per_minute}` sensors a minute: send it again in {retry_after_s} s, or register the sensor by name"
+    )]
+    TooFast {
+        /// The bound.
+        per_minute: usize,
+        /// When to send it again, in seconds.
+        retry_after_s: u64,
+    },
+}
+
+impl FirstReadingRefusal {
+    /// In how many seconds the same reading may be accepted without anybody changing anything.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::TooFast { retry_after_s, .. } => Some(*retry_after_s),
+            Self::BoundToOtherType { .. } | Self::TooManySensors { .. } => None,
+        }
+    }
 }
 
 fn join(faults: &[SensorTypeFault]) -> String {

@@ -10,10 +10,14 @@
 mod document;
 mod error;
 mod follower;
+mod order;
+mod pace;
 mod registry;
+mod sensors;
 mod state;
 mod type_file;
 
 pub use error::{FirstReadingRefusal, RegistryError};
-pub use registry::{Change, Lookup, Registry, SensorDraft, Settings};
+pub use order::SensorsQuery;
+pub use registry::{Change, FirstReadings, Lookup, Registry, Removal, SensorDraft, Settings};
 pub use type_file::{TypeFileError, built_in_types, load_folder, parse_toml};

@@ -4,43 +4,66 @@
 //! from the topic alone.
 
 use std::{
-    collections::HashSet,
     sync::{Arc, RwLockReadGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use domain::{Place, Sensor, SensorId, SensorType, SensorTypeDraft, SensorTypeId, Topic, TypeVersion};
+use domain::{Place, Sensor, SensorType, SensorTypeDraft, SensorTypeId, Topic, TypeVersion};
 use ports::{Batch, Document, Log, TopicKind};
 use serde::{Deserialize, Serialize};
 use tokio::{
-    sync::{Mutex, watch},
+    sync::{Mutex, MutexGuard, watch},
     task::JoinHandle,
     time::timeout,
 };
 
 use crate::{
-    FirstReadingRefusal, RegistryError,
-    document::{Key, SensorDocument, TypeDocument, tombstone},
+    RegistryError,
+    document::{Key, TypeDocument, tombstone},
     follower::{Follower, Shared},
+    order::SensorsQuery,
+    pace::Pace,
     state::State,
 };
 
 /// How long a change may take to come back from the log.
 const APPLY_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often a change is tried against others who change the same thing.
-const ATTEMPTS_MAX: usize = 5;
+pub(crate) const ATTEMPTS_MAX: usize = 5;
 
 /// Bounds of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// The most sensors the hub takes.
+    /// Up to how many sensors first readings may register new ones.
     pub sensors_max: usize,
+    /// How many sensors beyond those may be registered by name.
+    pub sensors_reserved: usize,
+    /// How many sensors posted first readings may register a minute, in this process; as many at once after a quiet minute.
+    pub first_readings_per_minute: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { sensors_max: 100_000 }
+        Self { sensors_max: 100_000, sensors_reserved: 10_000, first_readings_per_minute: 10_000 }
     }
+}
+
+/// Where first readings are when they register their sensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstReadings {
+    /// In a request: they may be refused, and are sent again.
+    Posted,
+    /// In the log: they are kept, so that only the bound of the hub counts, with the places that are reserved for names.
+    InLog,
+}
+
+/// What became of a wish to remove a sensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// The sensor is gone.
+    Removed,
+    /// It stays: it was changed since, or is another one by now.
+    Kept,
 }
 
 /// What a put did.
@@ -83,6 +106,7 @@ struct Inner {
     settings: Settings,
     /// Held from the check against the state until the change is in the state.
     writing: Mutex<()>,
+    pace: std::sync::Mutex<Pace>,
     follower: JoinHandle<()>,
 }
 
@@ -112,7 +136,8 @@ impl Registry {
         let shared = Arc::new(Shared::new(log));
         let follower = Follower::open(Arc::clone(&shared)).await?;
         let follower = tokio::spawn(follower.run());
-        Ok(Self(Arc::new(Inner { shared, settings, writing: Mutex::new(()), follower })))
+        let pace = std::sync::Mutex::new(Pace::new(settings.first_readings_per_minute, Instant::now()));
+        Ok(Self(Arc::new(Inner { shared, settings, writing: Mutex::new(()), pace, follower })))
     }
 
     /// Puts the types whose ids are absent; warns of each that differs from what is registered.
@@ -157,10 +182,21 @@ impl Registry {
 
     /// All sensors, or those of one type, by id.
     pub fn sensors(&self, sensor_type: Option<&SensorTypeId>) -> Vec<Arc<Sensor>> {
-        let wanted = |sensor: &&Arc<Sensor>| sensor_type.is_none_or(|id| sensor.sensor_type == *id);
-        let mut sensors: Vec<_> = self.state().sensors().filter(wanted).cloned().collect();
-        sensors.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-        sensors
+        let state = self.state();
+        match sensor_type {
+            Some(id) => state.sensors_of_type(id).cloned().collect(),
+            None => state.sensors().cloned().collect(),
+        }
+    }
+
+    /// The first `limit` sensors of a query by id, and whether there are more; costs what it answers.
+    pub fn sensors_page(&self, query: SensorsQuery<'_>, limit: usize) -> (Vec<Arc<Sensor>>, bool) {
+        self.state().page(query, limit)
+    }
+
+    /// How many sensors there are.
+    pub fn sensor_count(&self) -> usize {
+        self.state().sensor_count()
     }
 
     /// The sensors under one read lock: one lock per batch, a hash lookup per reading.
@@ -230,95 +266,6 @@ impl Registry {
         Ok(())
     }
 
-    /// Registers a sensor or changes what is said of it.
-    ///
-    /// # Errors
-    /// [`RegistryError::Sensor`], [`UnknownSensorType`](RegistryError::UnknownSensorType),
-    /// [`BoundToOtherType`](RegistryError::BoundToOtherType), [`TooManySensors`](RegistryError::TooManySensors); transient ones.
-    pub async fn put_sensor(&self, id: SensorId, draft: SensorDraft) -> Result<(Arc<Sensor>, Change), RegistryError> {
-        let SensorDraft { name, place, group, sensor_type } = draft;
-        let mut wanted = Sensor { id, number: 0, sensor_type, name, place, group };
-        wanted.check().map_err(|fault| RegistryError::Sensor { id: wanted.id.clone(), fault })?;
-        let _writing = self.0.writing.lock().await;
-        for _ in 0..ATTEMPTS_MAX {
-            let (document, change) = match self.plan_sensor(&mut wanted)? {
-                Plan::Nothing(sensor) => return Ok((sensor, Change::Unchanged)),
-                Plan::Append(document, change) => (document, change),
-            };
-            self.append(vec![document]).await?;
-            let held = self.sensor(wanted.id.as_str());
-            if let Some(held) = held.filter(|held| Sensor { number: held.number, ..wanted.clone() } == **held) {
-                return Ok((held, change));
-            }
-        }
-        Err(RegistryError::Contended(wanted.id.to_string()))
-    }
-
-    /// What is to be appended so that the sensor is as wanted; its number is filled in where it has one.
-    fn plan_sensor(&self, wanted: &mut Sensor) -> Result<Plan, RegistryError> {
-        let state = self.state();
-        let type_number = type_number(&state, &wanted.sensor_type)?;
-        let Some(held) = state.sensor(wanted.id.as_str()) else {
-            let sensors_max = self.0.settings.sensors_max;
-            if state.sensor_count() >= sensors_max {
-                return Err(RegistryError::TooManySensors { sensors_max });
-            }
-            let document = SensorDocument::new(wanted, None, 1, type_number).document(&wanted.id);
-            return Ok(Plan::Append(document, Change::Created));
-        };
-        if held.sensor_type != wanted.sensor_type {
-            let (id, bound_to) = (held.id.clone(), held.sensor_type.clone());
-            return Err(RegistryError::BoundToOtherType { id, bound_to, wanted: wanted.sensor_type.clone() });
-        }
-        wanted.number = held.number;
-        if **held == *wanted {
-            return Ok(Plan::Nothing(Arc::clone(held)));
-        }
-        let revision = state.revision(wanted.id.as_str()).unwrap_or(0) + 1;
-        let document = SensorDocument::new(wanted, Some(held.number), revision, type_number).document(&wanted.id);
-        Ok(Plan::Append(document, Change::Changed))
-    }
-
-    /// Registers the sensors of first readings with one append; answers for each id, in order.
-    ///
-    /// # Errors
-    /// [`RegistryError::UnknownSensorType`]; transient ones.
-    pub async fn register_first_readings(
-        &self,
-        sensor_type: &SensorTypeId,
-        ids: &[SensorId],
-    ) -> Result<Vec<Result<Arc<Sensor>, FirstReadingRefusal>>, RegistryError> {
-        let _writing = self.0.writing.lock().await;
-        let documents = self.first_documents(sensor_type, ids)?;
-        if !documents.is_empty() {
-            self.append(documents).await?;
-        }
-        let state = self.state();
-        type_number(&state, sensor_type)?;
-        let sensors_max = self.0.settings.sensors_max;
-        let answer = |id: &SensorId| match state.sensor(id.as_str()) {
-            Some(sensor) if sensor.sensor_type == *sensor_type => Ok(Arc::clone(sensor)),
-            Some(sensor) => Err(FirstReadingRefusal::BoundToOtherType { bound_to: sensor.sensor_type.clone() }),
-            None => Err(FirstReadingRefusal::TooManySensors { sensors_max }),
-        };
-        Ok(ids.iter().map(answer).collect())
-    }
-
-    /// A registration for each id that has none, as far as there is room.
-    fn first_documents(&self, sensor_type: &SensorTypeId, ids: &[SensorId]) -> Result<Vec<Document>, RegistryError> {
-        let state = self.state();
-        let type_number = type_number(&state, sensor_type)?;
-        let room = self.0.settings.sensors_max.saturating_sub(state.sensor_count());
-        let mut seen = HashSet::new();
-        let new = ids.iter().filter(|id| state.sensor(id.as_str()).is_none() && seen.insert(id.as_str())).take(room);
-        let document = |id: &SensorId| {
-            let (id, sensor_type) = (id.clone(), sensor_type.clone());
-            let sensor = Sensor { id, number: 0, sensor_type, name: None, place: None, group: None };
-            SensorDocument::new(&sensor, None, 1, type_number).document(&sensor.id)
-        };
-        Ok(new.map(document).collect())
-    }
-
     /// Waits until this process has applied what is in the topic now: to be asked where a record names what is not known here.
     ///
     /// # Errors
@@ -352,12 +299,24 @@ impl Registry {
         Err(format!("`{count}` documents of the registry can't be read and are left out, `{key}` among them: {fault}"))
     }
 
-    fn state(&self) -> RwLockReadGuard<'_, State> {
+    pub(crate) async fn writing(&self) -> MutexGuard<'_, ()> {
+        self.0.writing.lock().await
+    }
+
+    pub(crate) fn pace(&self) -> &std::sync::Mutex<Pace> {
+        &self.0.pace
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        self.0.settings
+    }
+
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
         self.0.shared.state()
     }
 
     /// Appends documents and waits until the state has them.
-    async fn append(&self, documents: Vec<Document>) -> Result<(), RegistryError> {
+    pub(crate) async fn append(&self, documents: Vec<Document>) -> Result<(), RegistryError> {
         let count = documents.len() as u64;
         let appended = self.0.shared.log.append(&Topic::registry(), Batch::Documents(documents)).await?;
         self.wait_until_applied(appended.first_position.after(count).0).await
@@ -372,15 +331,4 @@ impl Registry {
         let obstacle = self.0.shared.obstacle().unwrap_or_else(|| "no reason is known".to_owned());
         Err(RegistryError::Behind { position, waited_s: APPLY_WAIT_MAX.as_secs(), obstacle })
     }
-}
-
-/// What is to be done for a sensor.
-enum Plan {
-    Nothing(Arc<Sensor>),
-    Append(Document, Change),
-}
-
-fn type_number(state: &State, id: &SensorTypeId) -> Result<u64, RegistryError> {
-    let found = state.newest(id.as_str()).map(|sensor_type| sensor_type.number);
-    found.ok_or_else(|| RegistryError::UnknownSensorType(id.clone()))
 }

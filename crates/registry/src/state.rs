@@ -13,6 +13,10 @@
 //! * **Sensors.** A sensor names the number of the type it is bound to, so that a type made again later under the same id has none
 //!   of the old one's sensors. Of two registrations the one with the lower number holds; of two changes the one with the higher
 //!   revision, and of the same revision the one with the lower origin.
+//! * **Removed sensors.** The removal of a sensor names its number: whatever number an id has had up to then never comes back. A
+//!   sensor that is registered again says after which number it comes, so that no late document of the one before replaces it. The
+//!   newest [`REMOVALS_MAX`] removals are remembered; older ones leave the topic. A removal without a number is meant for the
+//!   documents of a type that is gone.
 //! * **Repair.** A document that does not hold would still replace the one that does when the topic is compacted. So whoever
 //!   refuses a document appends what holds under the same key again, with number and origin ([`State::repairs`]). Until then a
 //!   process that starts may see the wrong one; the lower origin then brings it back in line.
@@ -30,16 +34,28 @@ use std::{
 use domain::{Position, Sensor, SensorId, SensorType, SensorTypeId, TypeVersion};
 use ports::Document;
 
-use crate::document::{Entry, Key, SensorDocument, TypeDocument, tombstone};
+use crate::{
+    document::{self, Entry, Key, SensorDocument, TypeDocument, tombstone},
+    order::{Order, SensorsQuery},
+};
 
 /// The most unreadable documents that are remembered by key; more are only counted.
 const FAULTS_MAX: usize = 100;
+/// The most removals of sensors that are remembered. A change is planned against what its process knows and appended within
+/// seconds: none can be so late that this many others came in between.
+const REMOVALS_MAX: usize = 10_000;
 
 /// Sensor types and sensors at one position of the topic.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     types: BTreeMap<SensorTypeId, Versions>,
     sensors: HashSet<Registered>,
+    /// The same, sorted.
+    order: Order,
+    /// The highest number that was removed of each id, and when: position of the document.
+    removals: HashMap<SensorId, (u64, Position)>,
+    /// The ids of `removals` by position.
+    removals_by_age: BTreeMap<Position, SensorId>,
     /// Sensors whose type has not been read yet.
     parked: HashMap<SensorId, (Position, SensorDocument)>,
     /// Numbers of the types seen to be removed.
@@ -80,6 +96,8 @@ struct Registered {
     /// Position of the document that said this of it first.
     origin: u64,
     revision: u32,
+    /// Whether it goes once its readings are deleted.
+    leaving: bool,
 }
 
 impl Borrow<str> for Registered {
@@ -117,9 +135,29 @@ impl State {
         self.sensors.get(id).map(|registered| registered.revision)
     }
 
-    /// All sensors, in no order.
+    /// Whether the sensor goes once its readings are deleted.
+    pub(crate) fn is_leaving(&self, id: &str) -> bool {
+        self.sensors.get(id).is_some_and(|registered| registered.leaving)
+    }
+
+    /// The highest number that was removed of an id, as far as that is remembered.
+    pub(crate) fn removed_number(&self, id: &SensorId) -> Option<u64> {
+        self.removals.get(id).map(|(number, _)| *number)
+    }
+
+    /// All sensors, by id.
     pub(crate) fn sensors(&self) -> impl Iterator<Item = &Arc<Sensor>> {
-        self.sensors.iter().map(|registered| &registered.sensor)
+        self.order.all()
+    }
+
+    /// All sensors of a type, by id.
+    pub(crate) fn sensors_of_type(&self, id: &SensorTypeId) -> impl Iterator<Item = &Arc<Sensor>> {
+        self.order.of_type(id)
+    }
+
+    /// The first `limit` sensors of the query, and whether there are more.
+    pub(crate) fn page(&self, query: SensorsQuery<'_>, limit: usize) -> (Vec<Arc<Sensor>>, bool) {
+        self.order.page(query, limit)
     }
 
     pub(crate) fn sensor_count(&self) -> usize {
@@ -182,7 +220,8 @@ impl State {
             Entry::Type(id, version, document) => self.apply_type(position, id, version, document),
             Entry::Sensor(id, document) => self.apply_sensor(position, id, document),
             Entry::Removed(Key::Type(id, version)) => self.apply_type_removal(id, version),
-            Entry::Removed(Key::Sensor(id)) => self.apply_sensor_removal(id),
+            Entry::Removed(Key::Sensor(id)) => self.apply_sensor_tombstone(id),
+            Entry::SensorRemoved(id, number) => self.apply_sensor_removal(position, id, number),
         }
     }
 
@@ -243,15 +282,18 @@ impl State {
     fn drop_type(&mut self, id: &SensorTypeId) {
         let Some(dropped) = self.types.remove(id) else { return };
         self.repairs.extend(dropped.by_version.keys().map(|version| Key::Type(id.clone(), *version)));
-        let repairs = &mut self.repairs;
-        self.sensors.retain(|registered| {
-            let stays = registered.sensor.sensor_type != *id;
-            if !stays {
-                repairs.insert(Key::Sensor(registered.sensor.id.clone()));
-            }
-            stays
-        });
+        let sensors: Vec<_> = self.order.of_type(id).cloned().collect();
+        for sensor in sensors {
+            self.drop_sensor(sensor.id.as_str());
+            self.repairs.insert(Key::Sensor(sensor.id.clone()));
+        }
         self.type_changes += 1;
+    }
+
+    fn drop_sensor(&mut self, id: &str) {
+        if let Some(dropped) = self.sensors.take(id) {
+            self.order.remove(&dropped.sensor);
+        }
     }
 
     fn admit_parked(&mut self, id: &SensorTypeId, number: u64) {
@@ -266,6 +308,14 @@ impl State {
     }
 
     fn apply_sensor(&mut self, position: Position, id: SensorId, mut document: SensorDocument) {
+        if let Some(after) = document.after {
+            self.note_removal(position, &id, after);
+        }
+        let number = document.number.unwrap_or(position.0);
+        if self.removed_number(&id).is_some_and(|removed| number <= removed) {
+            self.repairs.insert(Key::Sensor(id));
+            return;
+        }
         let found = self.types.get_key_value(&document.sensor_type).filter(|(_, versions)| versions.is_there());
         let Some((type_id, _)) = found.filter(|(_, versions)| versions.number == document.type_number) else {
             self.park(position, id, document);
@@ -274,6 +324,7 @@ impl State {
         // All sensors of a type share its id.
         document.sensor_type = type_id.clone();
         let (revision, origin) = (document.revision, document.origin.unwrap_or(position.0));
+        let leaving = document.leaving;
         let sensor = document.into_sensor(id, position);
         let key = Key::Sensor(sensor.id.clone());
         if let Some(rival) = self.sensors.get(sensor.id.as_str()) {
@@ -292,7 +343,10 @@ impl State {
         if !self.repairs.is_empty() {
             self.repairs.remove(&key);
         }
-        self.sensors.replace(Registered { sensor: Arc::new(sensor), origin, revision });
+        self.drop_sensor(sensor.id.as_str());
+        let sensor = Arc::new(sensor);
+        self.order.insert(&sensor);
+        self.sensors.insert(Registered { sensor, origin, revision, leaving });
     }
 
     fn park(&mut self, position: Position, id: SensorId, document: SensorDocument) {
@@ -303,15 +357,59 @@ impl State {
         self.parked.insert(id, (position, document));
     }
 
-    fn apply_sensor_removal(&mut self, id: SensorId) {
+    /// A removal without a number.
+    fn apply_sensor_tombstone(&mut self, id: SensorId) {
         self.parked.remove(&id);
+        self.forget_removal(&id);
         let key = Key::Sensor(id);
-        // A sensor goes with its type alone: a removal that comes while it is there was meant for an older one.
+        // It is meant for what is gone with its type, or for a removal that is old: what is there now was registered since.
         let Key::Sensor(id) = &key else { return };
         match self.sensors.contains(id.as_str()) {
             true => self.repairs.insert(key),
             false => self.repairs.remove(&key),
         };
+    }
+
+    fn apply_sensor_removal(&mut self, position: Position, id: SensorId, number: u64) {
+        let is_newest = self.removed_number(&id).is_none_or(|known| known <= number);
+        self.note_removal(position, &id, number);
+        let key = Key::Sensor(id);
+        let Key::Sensor(id) = &key else { return };
+        match is_newest && !self.sensors.contains(id.as_str()) {
+            true => self.repairs.remove(&key),
+            false => self.repairs.insert(key),
+        };
+    }
+
+    /// Remembers that an id has lost its sensors up to `number`; forgets the oldest removal where there are too many.
+    fn note_removal(&mut self, position: Position, id: &SensorId, number: u64) {
+        if self.removed_number(id).is_none_or(|known| known < number) {
+            self.forget_removal(id);
+            self.removals.insert(id.clone(), (number, position));
+            self.removals_by_age.insert(position, id.clone());
+        }
+        if self.sensor(id.as_str()).is_some_and(|held| held.number <= number) {
+            self.drop_sensor(id.as_str());
+        }
+        let is_over =
+            |(parked_at, document): &(Position, SensorDocument)| document.number.unwrap_or(parked_at.0) <= number;
+        if self.parked.get(id).is_some_and(is_over) {
+            self.parked.remove(id);
+        }
+        if self.removals.len() > REMOVALS_MAX
+            && let Some((_, oldest)) = self.removals_by_age.pop_first()
+        {
+            self.removals.remove(&oldest);
+            if self.sensor(oldest.as_str()).is_none() {
+                self.repairs.insert(Key::Sensor(oldest));
+            }
+        }
+    }
+
+    fn forget_removal(&mut self, id: &SensorId) {
+        if let Some((_, position)) = self.removals.remove(id) {
+            self.removals_by_age.remove(&position);
+        }
     }
 
     /// Says whether [`settle`](Self::settle) has anything to do once the end of the topic is reached.
@@ -341,10 +439,15 @@ impl State {
                 TypeDocument::new(number, definition).with_origin(held.origin).document(id, *version)
             }
             Key::Sensor(id) => {
-                let Some(held) = self.sensors.get(id.as_str()) else { return tombstone(key) };
+                let Some(held) = self.sensors.get(id.as_str()) else {
+                    return self
+                        .removed_number(id)
+                        .map_or_else(|| tombstone(key), |number| document::removal(id, number));
+                };
                 let Some(bound_to) = self.newest(held.sensor.sensor_type.as_str()) else { return tombstone(key) };
                 let number = Some(held.sensor.number);
                 let document = SensorDocument::new(&held.sensor, number, held.revision, bound_to.number);
+                let document = document.with_removal(self.removed_number(id), held.leaving);
                 document.with_origin(held.origin).document(id)
             }
         }

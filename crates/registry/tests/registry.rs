@@ -8,7 +8,8 @@ use ports::{
     memory::{LogSettings, MemoryLog},
 };
 use registry::{
-    Change, FirstReadingRefusal, Registry, RegistryError, SensorDraft, Settings, built_in_types, parse_toml,
+    Change, FirstReadingRefusal, FirstReadings, Registry, RegistryError, Removal, SensorDraft, Settings,
+    built_in_types, parse_toml,
 };
 
 fn log() -> Arc<dyn Log> {
@@ -80,7 +81,10 @@ async fn everything_is_there_after_a_restart() {
     let (emb3, change) =
         registry.put_sensor(sensor_id("emb3"), sensor("emb", Some("Third"))).await.expect("registered");
     assert_eq!(change, Change::Created);
-    registry.register_first_readings(&type_id("power"), &[sensor_id("p1")]).await.expect("registered");
+    registry
+        .register_first_readings(&type_id("power"), &[sensor_id("p1")], FirstReadings::Posted)
+        .await
+        .expect("registered");
     let (again, change) = registry.put_sensor(sensor_id("p1"), sensor("power", Some("Mill"))).await.expect("changed");
     assert_eq!((change, again.name.as_deref()), (Change::Changed, Some("Mill")));
     let before = picture(&registry);
@@ -134,26 +138,108 @@ async fn sensor_stays_bound_to_its_type() {
     registry.put_sensor(id.clone(), sensor("emb", None)).await.expect("registered");
     let error = registry.put_sensor(id.clone(), sensor("air", None)).await.expect_err("bound");
     assert!(matches!(&error, RegistryError::BoundToOtherType { bound_to, .. } if bound_to.as_str() == "emb"));
-    let answers = registry.register_first_readings(&type_id("air"), &[id, sensor_id("new")]).await.expect("answers");
+    let answers = registry
+        .register_first_readings(&type_id("air"), &[id, sensor_id("new")], FirstReadings::Posted)
+        .await
+        .expect("answers");
     assert_eq!(answers[0], Err(FirstReadingRefusal::BoundToOtherType { bound_to: type_id("emb") }));
     assert!(answers[1].is_ok());
     let unknown = registry.put_sensor(sensor_id("x"), sensor("nope", None)).await;
     assert!(matches!(unknown, Err(RegistryError::UnknownSensorType(_))));
-    let unknown = registry.register_first_readings(&type_id("nope"), &[sensor_id("x")]).await;
+    let unknown = registry.register_first_readings(&type_id("nope"), &[sensor_id("x")], FirstReadings::Posted).await;
     assert!(matches!(unknown, Err(RegistryError::UnknownSensorType(_))));
 }
 
 #[tokio::test]
 async fn bound_of_sensors_holds() {
-    let registry = Registry::open(log(), Settings { sensors_max: 2 }).await.expect("opens");
+    let registry = Registry::open(log(), Settings { sensors_max: 2, sensors_reserved: 1, ..Settings::default() })
+        .await
+        .expect("opens");
     registry.seed(built_in_types()).await.expect("seeded");
     let ids = ["a", "a", "b", "c"].map(sensor_id);
-    let answers = registry.register_first_readings(&type_id("air"), &ids).await.expect("answers");
+    let answers =
+        registry.register_first_readings(&type_id("air"), &ids, FirstReadings::Posted).await.expect("answers");
     assert!(answers[0] == answers[1] && answers[2].is_ok());
     assert_eq!(answers[3], Err(FirstReadingRefusal::TooManySensors { sensors_max: 2 }));
+    registry.put_sensor(sensor_id("c"), sensor("air", None)).await.expect("a place is reserved for names");
     let refused = registry.put_sensor(sensor_id("d"), sensor("air", None)).await;
-    assert!(matches!(refused, Err(RegistryError::TooManySensors { sensors_max: 2 })));
+    assert!(matches!(refused, Err(RegistryError::TooManySensors { sensors_max: 3 })));
     assert!(registry.put_sensor(sensor_id("a"), sensor("air", Some("A"))).await.is_ok(), "a known one may change");
+}
+
+#[tokio::test]
+async fn first_readings_have_a_pace_that_names_do_not_have() {
+    let settings = Settings { first_readings_per_minute: 2, ..Settings::default() };
+    let registry = Registry::open(log(), settings).await.expect("opens");
+    registry.seed(built_in_types()).await.expect("seeded");
+    let (air, ids) = (type_id("air"), ["a", "b", "c", "d"].map(sensor_id));
+    let answers = registry.register_first_readings(&air, &ids[..3], FirstReadings::Posted).await.expect("answers");
+    assert!(answers[0].is_ok() && answers[1].is_ok());
+    let Err(FirstReadingRefusal::TooFast { per_minute: 2, retry_after_s: 1..=61 }) = answers[2] else {
+        panic!("{:?}", answers[2]);
+    };
+    let again = registry.register_first_readings(&air, &ids[..2], FirstReadings::Posted).await.expect("answers");
+    assert_eq!(again, answers[..2], "the known ones take nothing");
+    let in_log = registry.register_first_readings(&air, &ids[2..3], FirstReadings::InLog).await.expect("answers");
+    assert!(in_log[0].is_ok(), "what the log holds is kept");
+    registry.put_sensor(ids[3].clone(), sensor("air", None)).await.expect("named");
+}
+
+#[tokio::test]
+async fn removed_sensor_is_gone_everywhere_and_comes_back_as_another() {
+    let log = log();
+    let (one, other) = (seeded(&log).await, open(&log).await);
+    let (old, _) = one.put_sensor(sensor_id("s"), sensor("emb", Some("old"))).await.expect("registered");
+    other.catch_up().await.expect("caught up");
+    assert_eq!(other.remove_sensor(&old).await.expect("removed"), Removal::Removed);
+    one.catch_up().await.expect("caught up");
+    assert!(one.sensor("s").is_none() && open(&log).await.sensor("s").is_none());
+    let (new, change) = one.put_sensor(sensor_id("s"), sensor("air", None)).await.expect("registered again");
+    assert!(change == Change::Created && new.number > old.number);
+    assert_eq!(one.remove_sensor(&old).await.expect("answers"), Removal::Kept, "it names the one before");
+    // A process that had not heard of it changes the old one: by then that is gone.
+    let emb = one.sensor_type("emb").expect("built in").number;
+    let number = old.number;
+    let late = format!(r#"{{"format":1,"number":{number},"revision":9,"sensor_type":"emb","type_number":{emb}}}"#);
+    let document = Document { key: "sensor/s".to_owned(), body: Some(late.as_bytes().into()) };
+    log.append(&Topic::registry(), Batch::Documents(vec![document])).await.expect("appended");
+    wait_until_all_agree(&log, &[one.clone(), other]).await;
+    assert_eq!(one.sensor("s"), Some(new));
+}
+
+#[tokio::test]
+async fn leaving_sensor_goes_unless_it_is_put_again() {
+    let log = log();
+    let (one, other) = (seeded(&log).await, open(&log).await);
+    let (emb, id) = (type_id("emb"), sensor_id("s"));
+    let (held, _) = one.put_sensor(id.clone(), sensor("emb", None)).await.expect("registered");
+    assert_eq!(other.end_removal(&emb, &id).await.expect("answers"), Removal::Kept, "nobody wants it to go");
+    one.begin_removal(&held).await.expect("noted");
+    let (_, change) = one.put_sensor(id.clone(), sensor("emb", None)).await.expect("put");
+    assert_eq!(change, Change::Changed);
+    assert_eq!(other.end_removal(&emb, &id).await.expect("answers"), Removal::Kept, "it was put again");
+    one.begin_removal(&held).await.expect("noted");
+    one.begin_removal(&held).await.expect("noted already");
+    let fresh = open(&log).await;
+    assert_eq!(fresh.end_removal(&type_id("air"), &id).await.expect("answers"), Removal::Kept, "of another type");
+    assert_eq!(fresh.end_removal(&emb, &id).await.expect("answers"), Removal::Removed);
+    assert_eq!(fresh.end_removal(&emb, &id).await.expect("answers"), Removal::Kept, "done before");
+}
+
+#[tokio::test]
+async fn sensor_is_bound_to_another_type_where_the_caller_says_from_which() {
+    let log = log();
+    let registry = seeded(&log).await;
+    let id = sensor_id("s");
+    let (old, _) = registry.put_sensor(id.clone(), sensor("emb", None)).await.expect("registered");
+    let wrong = registry.rebind_sensor(id.clone(), sensor("air", None), &type_id("power")).await;
+    assert!(matches!(wrong, Err(RegistryError::BoundToOtherType { .. })));
+    let (new, change) =
+        registry.rebind_sensor(id.clone(), sensor("air", None), &type_id("emb")).await.expect("bound anew");
+    assert_eq!((change, new.number, new.sensor_type.as_str()), (Change::Changed, old.number, "air"));
+    assert_eq!(registry.sensors(Some(&type_id("air"))), [new]);
+    assert!(registry.sensors(Some(&type_id("emb"))).is_empty());
+    wait_until_all_agree(&log, &[registry]).await;
 }
 
 #[tokio::test]
@@ -191,8 +277,8 @@ async fn racing_registrations_end_the_same_everywhere() {
         assert!(winners <= 1, "{first:?} {second:?}");
         let (emb, shared) = (type_id("emb"), sensor_id(&format!("shared{round}")));
         let (first, second) = tokio::join!(
-            one.register_first_readings(&emb, std::slice::from_ref(&shared)),
-            other.register_first_readings(&emb, std::slice::from_ref(&shared)),
+            one.register_first_readings(&emb, std::slice::from_ref(&shared), FirstReadings::Posted),
+            other.register_first_readings(&emb, std::slice::from_ref(&shared), FirstReadings::Posted),
         );
         assert!(first.expect("answers")[0].is_ok() && second.expect("answers")[0].is_ok());
     }
@@ -278,12 +364,18 @@ async fn topic_of_another_kind_is_refused() {
 #[tokio::test]
 async fn many_sensors_are_registered_and_read_back() {
     let log = log();
-    let registry = Registry::open(Arc::clone(&log), Settings { sensors_max: 100_000 }).await.expect("opens");
+    let registry =
+        Registry::open(Arc::clone(&log), Settings { first_readings_per_minute: 100_000, ..Settings::default() })
+            .await
+            .expect("opens");
     registry.seed(built_in_types()).await.expect("seeded");
     let ids: Vec<_> = (0..20_000).map(|number| sensor_id(&format!("power-{number:06}"))).collect();
-    let answers = registry.register_first_readings(&type_id("power"), &ids).await.expect("registered");
+    let answers =
+        registry.register_first_readings(&type_id("power"), &ids, FirstReadings::Posted).await.expect("registered");
     assert!(answers.iter().all(Result::is_ok));
-    let fresh = Registry::open(log, Settings { sensors_max: 100_000 }).await.expect("opens");
+    let fresh = Registry::open(log, Settings { first_readings_per_minute: 100_000, ..Settings::default() })
+        .await
+        .expect("opens");
     assert_eq!(fresh.sensors(Some(&type_id("power"))), registry.sensors(None));
     assert_eq!(fresh.sensors(Some(&type_id("emb"))).len(), 0);
 }

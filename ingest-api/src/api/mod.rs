@@ -29,6 +29,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
     get(cfg, "/v1/sensors", sensors::list);
     get(cfg, "/v1/sensors/{id}", sensors::get);
     cfg.route("/v1/sensors/{id}", route().guard(Put()).to(sensors::put));
+    cfg.route("/v1/sensors/{id}", route().guard(Delete()).to(sensors::delete));
     get(cfg, "/v1/dead-letters", dead_letters::list);
     get(cfg, "/v1/dead-letters/{id}", dead_letters::get);
     cfg.route("/v1/dead-letters/{id}/replay", route().guard(Post()).to(dead_letters::replay));

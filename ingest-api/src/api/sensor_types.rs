@@ -129,7 +129,7 @@ pub async fn delete(path: Path<String>, app: Data<App>, _principal: Principal) -
 }
 
 /// How many records of the type the consumer group has not read.
-async fn pending(app: &App, id: &SensorTypeId) -> Result<u64, PortError> {
+pub(super) async fn pending(app: &App, id: &SensorTypeId) -> Result<u64, PortError> {
     let topic = Topic::readings(id);
     let extents = match app.ports.log.extents(&topic).await {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),

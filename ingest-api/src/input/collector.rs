@@ -157,7 +157,8 @@ impl<'a> Collector<'a> {
         match &mut self.rejection {
             None => {
                 let index = (self.items - 1) as u32;
-                let rejection = Rejection { index, field: legible(field.as_bytes()), value, reason: reason.to_owned() };
+                let (field, reason) = (legible(field.as_bytes()), reason.to_owned());
+                let rejection = Rejection { index, field, value, reason, retry_after_s: None };
                 self.rejection = Some(Box::new(rejection));
             }
             Some(first) if self.faults <= FAULTS_MAX => {

@@ -166,6 +166,9 @@ pub struct Rejection {
     pub value: String,
     /// The rule it breaks; further faults of the item behind it.
     pub reason: String,
+    /// In how many seconds the same item may be accepted; `None` where it never will be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
 }
 
 /// Why a body was refused whole.

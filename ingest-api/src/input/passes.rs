@@ -146,7 +146,13 @@ impl LineTimes {
              say so by `repeated_hour=first` or `repeated_hour=second`",
             self.zone.name()
         );
-        Rejection { index: item, field: "phenomenon_time".to_owned(), value: given.to_owned(), reason }
+        Rejection {
+            index: item,
+            field: "phenomenon_time".to_owned(),
+            value: given.to_owned(),
+            reason,
+            retry_after_s: None,
+        }
     }
 }
 

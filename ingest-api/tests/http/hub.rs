@@ -50,7 +50,18 @@ impl Hub {
 
     /// Starts with a bound on the sensors.
     pub async fn start_sensors_max(sensors_max: usize) -> Self {
-        Self::assemble(LogSettings::default(), Settings { sensors_max }, |_| {}).await
+        Self::assemble(
+            LogSettings::default(),
+            Settings { sensors_max, sensors_reserved: 1, ..Settings::default() },
+            |_| {},
+        )
+        .await
+    }
+
+    /// One whose first readings register so many sensors a minute.
+    pub async fn start_pace(first_readings_per_minute: usize) -> Self {
+        let settings = Settings { first_readings_per_minute, ..Settings::default() };
+        Self::assemble(LogSettings::default(), settings, |_| {}).await
     }
 
     async fn assemble(log: LogSettings, settings: Settings, change: impl FnOnce(&mut Config)) -> Self {
@@ -152,6 +163,10 @@ impl Hub {
                     Content::Deletions(deletions) => {
                         for deletion in deletions {
                             store.delete(&sensor_type.id, deletion, position).await.expect("deleted");
+                            if deletion.is_of_all() {
+                                let (registry, id) = (&self.ports.registry, &deletion.sensor_id);
+                                registry.end_removal(&sensor_type.id, id).await.expect("removed");
+                            }
                         }
                     }
                     other => panic!("readings or deletions: {other:?}"),

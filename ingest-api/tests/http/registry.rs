@@ -19,7 +19,11 @@ async fn sensors_are_bounded_and_bound_to_their_type() {
     let body = problem(answer, 422, "none of the");
     assert_eq!(body["rejected"][0]["reason"], "the sensor is bound to sensor type `emb`");
     let put = hub.send(Method::PUT, "/v1/sensors/d", "application/json", r#"{"sensor_type":"emb"}"#).await;
-    problem(put, 429, "`2` sensors");
+    assert_eq!(put.0, StatusCode::CREATED, "a place is reserved for names");
+    let put = hub.send(Method::PUT, "/v1/sensors/e", "application/json", r#"{"sensor_type":"emb"}"#).await;
+    problem(put, 429, "`3` sensors");
+    let removed = hub.send(Method::DELETE, "/v1/sensors/d", "", "").await.0;
+    assert!(removed.is_success(), "{removed}");
 }
 
 #[tokio::test]
@@ -107,7 +111,9 @@ async fn sensors_are_registered_and_listed_in_pages() {
     for id in ["emb1", "emb2"] {
         put(id, r#"{"sensor_type":"emb"}"#).await;
     }
-    problem(put("emb3", r#"{"sensor_type":"power"}"#).await, 409, "bound to sensor type `emb`");
+    let (status, bound) = put("emb2", r#"{"sensor_type":"power"}"#).await;
+    assert_eq!((status.as_u16(), &bound["sensor_type"]), (200, &json!("power")), "without readings it is bound anew");
+    put("emb2", r#"{"sensor_type":"emb"}"#).await;
     problem(put("emb4", r#"{"sensor_type":"emc"}"#).await, 404, "`emc`");
     problem(put("emb4", r#"{"sensor_type":"emb","place":{"latitude":91,"longitude":0}}"#).await, 422, "place.latitude");
     problem(put("emb4", r#"{"sensor_type":"emb","colour":"red"}"#).await, 422, "colour");
@@ -117,6 +123,8 @@ async fn sensors_are_registered_and_listed_in_pages() {
     hub.process("emb").await;
     let (_, sensor) = hub.send(Method::GET, "/v1/sensors/emb3", "", "").await;
     assert_eq!((&sensor["count"], &sensor["last_time"]), (&json!(1), &json!("2017-02-08T15:00:00Z")), "{sensor}");
+    let conflict = problem(put("emb3", r#"{"sensor_type":"power"}"#).await, 409, "`sensor_type` = `power`");
+    assert!(conflict["faults"][0]["rule"].as_str().is_some_and(|rule| rule.contains("DELETE /v1/sensors/emb3")));
     let list = async |query: &str| hub.send(Method::GET, &format!("/v1/sensors?{query}"), "", "").await;
     let (_, page) = list("limit=2&sensor_type=emb").await;
     assert_eq!((&page["items"][1]["id"], &page["next_cursor"]), (&json!("emb2"), &json!("emb2")));
@@ -175,4 +183,54 @@ async fn dead_letters_are_read_once_and_replayed() {
     problem(replay(3).await, 422, "none of the `1` items");
     problem(replay(4).await, 422, "`readings.gone`");
     problem(replay(5).await, 422, "can't be read");
+}
+
+#[tokio::test]
+async fn sensors_are_removed_at_once_or_with_their_readings() {
+    let hub = Hub::start().await;
+    let send = async |method: Method, path: &str, body: &str| hub.send(method, path, "application/json", body).await;
+    send(Method::PUT, "/v1/sensors/emb3", r#"{"sensor_type":"emb"}"#).await;
+    assert_eq!(send(Method::DELETE, "/v1/sensors/emb3", "").await.0, StatusCode::NO_CONTENT);
+    problem(send(Method::DELETE, "/v1/sensors/emb3", "").await, 404, "`emb3`");
+
+    let with_readings = async || {
+        let posted = hub.post("/v1/readings/emb", "application/json", None, GOOD).await;
+        assert_eq!(posted.0, StatusCode::ACCEPTED, "{}", posted.1);
+        let (status, begun) = send(Method::DELETE, "/v1/sensors/emb3", "").await;
+        assert_eq!((status.as_u16(), &begun["removal"]), (202, &json!("begun")), "{begun}");
+    };
+    with_readings().await;
+    hub.process("emb").await;
+    problem(send(Method::GET, "/v1/sensors/emb3", "").await, 404, "`emb3`");
+    assert_eq!(
+        hub.ports
+            .store
+            .summaries(
+                &domain::SensorTypeId::parse("emb").expect("an id"),
+                &ports::SensorQuery::of(vec![domain::SensorId::parse("emb3").expect("an id")])
+            )
+            .await
+            .expect("stored")
+            .len(),
+        0
+    );
+
+    with_readings().await;
+    send(Method::PUT, "/v1/sensors/emb3", r#"{"sensor_type":"emb"}"#).await;
+    hub.process("emb").await;
+    let (status, kept) = send(Method::GET, "/v1/sensors/emb3", "").await;
+    assert_eq!((status.as_u16(), &kept["count"]), (200, &json!(0)), "a PUT in between keeps the sensor: {kept}");
+}
+
+#[tokio::test]
+async fn first_readings_beyond_the_pace_are_refused_until_later() {
+    let hub = Hub::start_pace(2).await;
+    let item = |id: &str| format!(r#"{{"sensor_id":"{id}","phenomenon_time":"2017-02-08T15:00:00Z"}}"#);
+    let body = format!("[{},{},{}]", item("a"), item("b"), item("c"));
+    let (status, answer) = hub.post("/v1/readings/emb", "application/json", None, body).await;
+    assert_eq!((status.as_u16(), &answer["accepted"], &answer["rejected"][0]["value"]), (202, &json!(2), &json!("c")));
+    assert!(answer["rejected"][0]["retry_after_s"].as_u64().is_some_and(|seconds| (1..=61).contains(&seconds)));
+    problem(hub.post("/v1/readings/emb", "application/json", None, item("c")).await, 429, "none of the `1` items");
+    let put = hub.send(Method::PUT, "/v1/sensors/c", "application/json", r#"{"sensor_type":"emb"}"#).await;
+    assert_eq!(put.0, StatusCode::CREATED);
 }

@@ -65,7 +65,7 @@ async fn unknown_paths_and_methods_are_told() {
     for (method, path, allow) in [
         (Method::PUT, "/v1/readings/emb", "GET, HEAD, POST, DELETE"),
         (Method::POST, "/v1/sensors", "GET, HEAD"),
-        (Method::DELETE, "/v1/sensors/emb3", "GET, HEAD, PUT"),
+        (Method::POST, "/v1/sensors/emb3", "GET, HEAD, PUT, DELETE"),
         (Method::GET, "/emb", "POST"),
         (Method::POST, "/v1/readings/emb/latest", "GET, HEAD"),
         (Method::GET, "/v1/dead-letters/0/replay", "POST"),

@@ -2,7 +2,10 @@
 //!
 //! **Invariant:** nothing of the hub reads them; the registry alone says what a sensor is.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use domain::Sensor;
 use elasticsearch::http::Method;
@@ -12,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::{
     bulk::{Action, Bulk},
-    client::{Client, Request},
+    client::{Client, FaultKind, Request},
     settings::Settings,
 };
 
@@ -45,7 +48,7 @@ impl Sensors {
             written.get(&sensor.number).is_none_or(|known| !Arc::ptr_eq(known, sensor) && known != *sensor)
         };
         let changed: Vec<&Arc<Sensor>> = sensors.iter().filter(is_new).collect();
-        if changed.is_empty() {
+        if changed.is_empty() && written.len() <= sensors.len() {
             return Ok(0);
         }
         self.make_index().await?;
@@ -61,7 +64,29 @@ impl Sensors {
             }
             written.extend(some.iter().map(|sensor| (sensor.number, Arc::clone(sensor))));
         }
+        if written.len() > sensors.len() {
+            self.hide(&mut written, sensors).await?;
+        }
         Ok(changed.len())
+    }
+
+    /// Takes out what this process has written of sensors that are gone.
+    async fn hide(&self, written: &mut HashMap<u64, Arc<Sensor>>, sensors: &[Arc<Sensor>]) -> Result<(), PortError> {
+        let numbers: HashSet<u64> = sensors.iter().map(|sensor| sensor.number).collect();
+        let ids: HashSet<&str> = sensors.iter().map(|sensor| sensor.id.as_str()).collect();
+        let gone: Vec<_> = written.values().filter(|sensor| !numbers.contains(&sensor.number)).cloned().collect();
+        for sensor in gone {
+            // Registered again, it has another number and the same document.
+            if !ids.contains(sensor.id.as_str()) {
+                let path = format!("/{}/_doc/{}", self.index, sensor.id);
+                match self.client.send(&Request::new(Method::Delete, path)).await {
+                    Err(fault) if matches!(fault.kind, FaultKind::Missing) => {}
+                    answer => drop(answer.map_err(|fault| fault.while_doing(DOING))?),
+                }
+            }
+            written.remove(&sensor.number);
+        }
+        Ok(())
     }
 
     async fn make_index(&self) -> Result<(), PortError> {

@@ -127,7 +127,11 @@ impl Config {
             backends,
             address_file: fields.path("http.address_file").or(address_file),
             sensor_types: fields.path("registry.sensor_types"),
-            registry: registry::Settings { sensors_max: fields.count("registry.sensors_max", 1..=10_000_000) },
+            registry: registry::Settings {
+                sensors_max: fields.count("registry.sensors_max", 1..=10_000_000),
+                sensors_reserved: fields.count("registry.sensors_reserved", 0..=10_000_000),
+                first_readings_per_minute: fields.count("registry.first_readings_per_minute", 1..=100_000_000),
+            },
             http: http(&mut fields),
             qc: qc_consumer::Config {
                 records_max: fields.count("qc.records_max", 1..=1_000_000),

@@ -35,6 +35,10 @@ enum What {
         sensor_type: usize,
         name: usize,
     },
+    /// Removes a sensor.
+    RemoveSensor {
+        id: usize,
+    },
     /// Reads the topic anew, as it is compacted now.
     Restart {
         follower: usize,
@@ -111,6 +115,10 @@ impl World {
             What::PutSensor { id, sensor_type, name } => {
                 self.put_sensor(&view, (SENSORS[id], TYPES[sensor_type]), name)
             }
+            What::RemoveSensor { id } => {
+                let held = view.sensor(SENSORS[id]).cloned();
+                held.into_iter().for_each(|held| self.append(document::removal(&held.id, held.number)));
+            }
             What::Restart { follower } => self.followers[follower] = replay(&self.log),
             What::Repair { follower } => {
                 self.repair(follower);
@@ -132,9 +140,6 @@ impl World {
     fn put_sensor(&mut self, view: &State, (id, sensor_type): (&str, &str), name: usize) {
         let Some(sensor_type) = view.newest(sensor_type) else { return };
         let held = view.sensor(id);
-        if held.is_some_and(|held| held.sensor_type != sensor_type.id) {
-            return;
-        }
         let sensor = domain::Sensor {
             id: SensorId::parse(id).expect("an id"),
             number: 0,
@@ -145,6 +150,7 @@ impl World {
         };
         let revision = view.revision(id).unwrap_or(0) + 1;
         let document = SensorDocument::new(&sensor, held.map(|held| held.number), revision, sensor_type.number);
+        let document = document.with_removal(view.removed_number(&sensor.id), name == 2);
         self.append(document.document(&sensor.id));
     }
 
@@ -160,8 +166,10 @@ impl World {
 
 /// What a state says, as text.
 fn picture(state: &State) -> String {
-    let mut sensors: Vec<_> = state.sensors().map(|sensor| format!("{sensor:?}")).collect();
-    sensors.sort();
+    let sensors: Vec<_> = state.sensors().map(|it| (it, state.is_leaving(it.id.as_str()))).collect();
+    assert!(
+        sensors.len() == state.sensor_count() && sensors.iter().all(|(it, _)| state.sensor(it.id.as_str()) == Some(it))
+    );
     let types: Vec<_> = TYPES.iter().flat_map(|id| state.versions(id)).collect();
     format!("{types:#?}\n{sensors:#?}")
 }
@@ -172,6 +180,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..2usize).prop_map(|id| What::RemoveType { id }),
         8 => (0..3usize, 0..2usize, 0..3usize)
             .prop_map(|(id, sensor_type, name)| What::PutSensor { id, sensor_type, name }),
+        2 => (0..3usize).prop_map(|id| What::RemoveSensor { id }),
         1 => (0..2usize).prop_map(|follower| What::Restart { follower }),
         2 => (0..2usize).prop_map(|follower| What::Repair { follower }),
     ];

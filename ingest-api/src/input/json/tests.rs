@@ -18,7 +18,7 @@ fn check_rejected(members: &str, field: &str, value: &str, reason: &str) {
     let body = format!(r#"[{{"sensor_id":"emb3","phenomenon_time":"2017-02-08T15:00:00Z"}},{members}]"#);
     let parsed = parsed(body.as_bytes()).expect("items are refused one by one");
     assert_eq!(parsed.readings.len(), 1, "the good item is kept");
-    let [Rejection { index: 1, field: f, value: v, reason: r }] = &parsed.rejected[..] else {
+    let [Rejection { index: 1, field: f, value: v, reason: r, .. }] = &parsed.rejected[..] else {
         panic!("one refused item: {:?}", parsed.rejected)
     };
     assert_eq!((f.as_str(), v.as_str(), r.as_str()), (field, value, reason), "{members}");
