@@ -11,7 +11,7 @@ use anyhow::Context;
 use backends::{Backends, OpenError, Upkeep};
 use futures_util::future::BoxFuture;
 use ingest_api::{ReadinessCheck, Surface};
-use ports::{Clock, ErrorKind, Log, Mark, PortError, Standing, SystemClock};
+use ports::{Clock, ErrorKind, Log, Mark, PortError, Standing, WatchedClock};
 use registry::{Registry, RegistryError};
 use tokio::{sync::watch, task::JoinHandle, time::Instant};
 
@@ -110,7 +110,7 @@ pub async fn run_until(
     mut stop: watch::Receiver<bool>,
     started: impl FnOnce(SocketAddr),
 ) -> anyhow::Result<()> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(WatchedClock::start());
     let open = async || Backends::open(&config.backends, Arc::clone(&clock)).await;
     let Some(backends) = until_there(&mut stop, OpenError::is_away, open).await? else { return Ok(()) };
     let hub = Hub { config, services, backends: &backends, clock };
@@ -240,6 +240,7 @@ impl Hub<'_> {
         let (log, store, findings) = (self.backends.log(), self.backends.store(), self.backends.findings());
         let ports = ingest_api::Ports { log, store, findings, registry, clock: Arc::clone(&self.clock), metrics };
         let mut http = ingest_api::Config { surface: self.services.surface(), ..self.config.http.clone() };
+        http.readiness.push(clock_is_believed(Arc::clone(&self.clock)));
         if self.services.judge() {
             http.readiness.push(judging.readiness());
             http.readiness.push(unread_is_safe(self.backends.upkeep()));
@@ -354,6 +355,14 @@ async fn until_there<T, E: std::error::Error + Send + Sync + 'static>(
 /// Says whether the log is away, and may come back while nobody does anything.
 fn is_away(error: &RegistryError) -> bool {
     matches!(error, RegistryError::Port(error) if error.kind() == ErrorKind::Unavailable)
+}
+
+/// Lets `/health/ready` say that the clock is not believed.
+fn clock_is_believed(clock: Arc<dyn Clock>) -> ReadinessCheck {
+    let check = move || -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(std::future::ready(clock.believed().map(drop).map_err(|error| error.to_string())))
+    };
+    ReadinessCheck { name: "clock", check: Arc::new(check) }
 }
 
 /// Lets `/health/ready` say that unread records are about to be lost.

@@ -14,7 +14,7 @@ pub mod memory;
 mod progress;
 mod store;
 
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, ManualClock, SeenAhead, SystemClock, WatchedClock, is_ahead, latest_stamp, next_acceptance};
 pub use error::{ErrorKind, PortError};
 pub use findings::{
     AnomalyQuery, Claim, Done, Effect, Findings, Lease, Recorded, Removal, RemovalPlace, Removed, RunQuery,

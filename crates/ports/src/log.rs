@@ -18,9 +18,10 @@ use crate::{
 /// * **Durability**: what [`append`](Self::append) answered survives any crash of process or machine. A batch is appended
 ///   whole or not at all per partition. Before the answer nothing of it is delivered.
 /// * **Acceptance time**: the log stamps each record with `accepted_at`; within a partition it never goes back, even where the
-///   clock does.
+///   clock does, unless from a time more than a day ahead of the clock, which a wrong clock gave. While the clock is not
+///   [believed](crate::Clock::believed), `append` answers `Unavailable` and retention takes nothing.
 /// * **Retention**: records of a [`TopicKind::Records`] topic may go once they are older than its retention *and* every group
-///   that ever committed there has read them. Of a [`TopicKind::Documents`] topic the newest document per key is kept for ever.
+///   that ever committed there has read them. One stamped more than a day ahead of the clock is as old as the time it was seen first. Of a [`TopicKind::Documents`] topic the newest document per key is kept for ever.
 /// * **Bounds**: where a bound (queue, size, disk) is reached, `append` answers `Full`, `Unavailable` or `DiskFull` and has
 ///   appended nothing.
 #[async_trait]

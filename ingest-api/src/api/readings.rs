@@ -219,6 +219,7 @@ async fn take(
 }
 
 fn parse(app: &App, sensor_type: &SensorType, form: &Form, body: Body) -> Result<(Parsed, Permit), Problem> {
+    app.ports.clock.believed()?;
     let (bytes, permit) = body.unpack()?;
     Ok((with_target(app, sensor_type, form.pass(), |target| form.parse(&bytes, target))?, permit))
 }

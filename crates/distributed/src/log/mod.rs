@@ -178,6 +178,7 @@ impl Log for KafkaLog {
     }
 
     async fn ready(&self) -> Result<(), PortError> {
+        self.shared.clock.believed()?;
         self.shared.check_room(1).await?;
         self.shared.reach().await
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use domain::{Position, Timestamp};
-use ports::{Clock, ErrorKind, PortError};
+use ports::{Clock, ErrorKind, PortError, next_acceptance};
 use rdkafka::{
     ClientContext, Message, Statistics,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
@@ -167,7 +167,7 @@ impl Producer {
         ticket: &Arc<Ticket>,
     ) -> Result<Timestamp, PortError> {
         let client = self.usable()?;
-        let accepted_at = clock.now().max(last);
+        let accepted_at = next_acceptance(clock.believed()?, last);
         let (whole, with_absent) = headers(encoded, accepted_at);
         let timestamp = accepted_at.as_micros().div_euclid(1_000);
         for record in encoded.records(partition) {

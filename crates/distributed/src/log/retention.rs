@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use domain::{Partition, Position, Topic};
-use ports::{Committed, ErrorKind, Extent, Mark, PortError, Progress, Standing, TopicKind};
+use domain::{Partition, Position, Timestamp, Topic};
+use ports::{Committed, ErrorKind, Extent, Mark, PortError, Progress, SeenAhead, Standing, TopicKind, latest_stamp};
 use rdkafka::Offset;
 use tokio::time::Instant;
 
@@ -125,13 +125,15 @@ impl Shared {
     /// Deletes what is older than the retention and read by every group that ever committed on its topic.
     pub async fn apply_retention(&self) -> Result<(), PortError> {
         self.read_catalogue().await?;
-        let before = self.clock.now().saturating_sub(self.settings.retention);
+        let now = self.clock.believed()?;
+        let before = now.saturating_sub(self.settings.retention);
         let mut topics = self.catalogue.all_with_groups();
         topics.retain(|(_, live, _)| live.kind != TopicKind::Documents);
         let places: Vec<_> = topics.iter().map(|(topic, live, _)| (topic.clone(), *live)).collect();
         let asked = self.asked(&places).await?;
         let extents = self.offsets.extents_of(&asked).await?;
-        let young = self.offsets.since_of(&asked, before).await?;
+        let mut young = self.offsets.since_of(&asked, before).await?;
+        self.pass_over_ahead(&asked, &extents, &mut young, now).await?;
         let mut keep_from: Vec<Vec<u64>> = Vec::with_capacity(topics.len());
         for (extents, young) in extents.iter().zip(young) {
             let ends = extents.iter().flatten().map(|extent| extent.end.0);
@@ -154,6 +156,35 @@ impl Shared {
         }
         self.topics.delete_records(gone).await?;
         self.count_now().await
+    }
+
+    /// Passes over the records that stand before what is young by their stamps, where these are ahead of the clock: they are as old as
+    /// the time at which they were seen first.
+    async fn pass_over_ahead(
+        &self,
+        asked: &[Asked],
+        extents: &[Option<Vec<Extent>>],
+        young: &mut [Option<Vec<Option<u64>>>],
+        now: Timestamp,
+    ) -> Result<(), PortError> {
+        let ahead = self.offsets.since_of(asked, latest_stamp(now)).await?;
+        let mut fronts = self.ahead.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut still = HashMap::new();
+        for (((name, _), extents), (young, ahead)) in asked.iter().zip(extents).zip(young.iter_mut().zip(ahead)) {
+            let partitions = young.iter_mut().flatten().zip(ahead.into_iter().flatten());
+            for (extent, (young, ahead)) in extents.iter().flatten().zip(partitions) {
+                let (Some(first), true) = (*young, ahead.is_some() && *young == ahead) else { continue };
+                let place = (name.clone(), extent.partition.0);
+                let known = fronts.get(&place).filter(|seen| first < seen.end);
+                let seen = known.copied().unwrap_or(SeenAhead { at: now, end: extent.end.0 });
+                if now.since(seen.at) > self.settings.retention {
+                    *young = Some(seen.end);
+                }
+                still.insert(place, seen);
+            }
+        }
+        *fronts = still;
+        Ok(())
     }
 
     /// Topics by their names on Kafka, each with how many partitions it has; those that are not on Kafka any more have one.
@@ -239,6 +270,10 @@ impl Shared {
         Ok(topics.iter().map(|(topic, _, _)| self.kept.known(topic).flatten()).collect())
     }
 }
+
+/// By name of the topic on Kafka and partition, where what is stamped ahead of the clock stands before all that is young.
+#[derive(Default)]
+pub(super) struct AheadFronts(Mutex<HashMap<(String, u32), SeenAhead>>);
 
 /// How long Kafka itself keeps the records of which topic, as far as it was asked lately.
 #[derive(Default)]

@@ -18,7 +18,7 @@ use super::{
     goodbyes::Goodbyes,
     offsets::Offsets,
     producer::Producer,
-    retention::{KeptFor, Room},
+    retention::{AheadFronts, KeptFor, Room},
     settings::Settings,
     topics::{Found, Topics},
     wire::{self, Decoder},
@@ -48,6 +48,7 @@ pub(super) struct Shared {
     pub catalogue: Arc<Catalogue>,
     pub room: Room,
     pub kept: KeptFor,
+    pub ahead: AheadFronts,
     pub goodbyes: Goodbyes,
     partitions: Mutex<HashMap<Topic, (Instant, u32)>>,
     /// The topics of which it was told in what they differ.
@@ -68,6 +69,7 @@ impl Shared {
             catalogue: Arc::new(Catalogue::new()),
             room: Room::default(),
             kept: KeptFor::default(),
+            ahead: AheadFronts::default(),
             goodbyes: Goodbyes::new(),
             partitions: Mutex::default(),
             compared: Mutex::default(),
@@ -224,6 +226,7 @@ impl Shared {
 
     pub async fn append(self: &Arc<Self>, topic: &Topic, live: Live, batch: Batch) -> Result<Appended, PortError> {
         check_batch(topic, live.kind, &batch)?;
+        self.clock.believed()?;
         let records = batch.len();
         if live.kind == TopicKind::Records {
             self.check_room(records).await?;

@@ -11,7 +11,7 @@ use std::{
 
 use domain::Timestamp;
 use fjall::Keyspace;
-use ports::{PortError, TopicKind};
+use ports::{PortError, SeenAhead, TopicKind, is_ahead};
 
 use super::{
     Shared,
@@ -42,6 +42,8 @@ pub(crate) struct Chores {
     /// The same by number.
     due_at: HashMap<u32, Timestamp>,
     removed: VecDeque<Removed>,
+    /// By number, the topics at whose front stands what is stamped ahead of the clock.
+    ahead: HashMap<u32, SeenAhead>,
     /// When the next slice may begin.
     rested: Instant,
 }
@@ -69,7 +71,8 @@ impl Chores {
     pub fn open(shared: Arc<Shared>) -> Result<Self, PortError> {
         let removed = load_garbage(&shared.keyspaces)?.into_iter().map(Removed::new).collect();
         let rested = Instant::now();
-        let mut chores = Self { shared, due: BTreeMap::new(), due_at: HashMap::new(), removed, rested };
+        let mut chores =
+            Self { shared, due: BTreeMap::new(), due_at: HashMap::new(), removed, ahead: HashMap::new(), rested };
         for topic in chores.shared.topics.all() {
             if topic.extent().start < topic.extent().end {
                 chores.schedule(&topic, Timestamp::MIN);
@@ -81,7 +84,8 @@ impl Chores {
     /// Takes note that a topic has got records.
     pub fn note(&mut self, topic: &Arc<TopicState>) {
         if !self.due_at.contains_key(&topic.number) {
-            let at = Timestamp::from_micros(topic.extent().accepted_last);
+            // Where that is ahead of the clock it says nothing.
+            let at = Timestamp::from_micros(topic.extent().accepted_last).min(self.shared.clock.now());
             self.schedule(topic, at.saturating_add(self.shared.bounds.retention));
         }
     }
@@ -91,6 +95,7 @@ impl Chores {
         if let Some(at) = self.due_at.remove(&topic.number) {
             self.due.remove(&(at, topic.number));
         }
+        self.ahead.remove(&topic.number);
         self.removed.push_back(Removed::new(topic.number));
     }
 
@@ -120,22 +125,22 @@ impl Chores {
         if began < self.rested {
             return;
         }
-        let now = self.shared.clock.now();
+        let now = self.shared.clock.believed().ok();
         while began.elapsed() < SLICE && self.step(now) {}
         self.rested = Instant::now() + began.elapsed() * REST;
     }
 
     /// Does everything that can be done now.
     pub fn finish(&mut self) {
-        let now = self.shared.clock.now();
+        let now = self.shared.clock.believed().ok();
         for topic in self.due.values().cloned().collect::<Vec<_>>() {
             self.schedule(&topic, Timestamp::MIN);
         }
         while self.step(now) {}
     }
 
-    /// Does one thing; says whether there was any.
-    fn step(&mut self, now: Timestamp) -> bool {
+    /// Does one thing; says whether there was any. Without a time that is believed there is no retention.
+    fn step(&mut self, now: Option<Timestamp>) -> bool {
         if let Some(mut removed) = self.removed.pop_front() {
             match removed.take_out(&self.shared) {
                 Ok(true) => {}
@@ -145,6 +150,7 @@ impl Chores {
             }
             return true;
         }
+        let Some(now) = now else { return false };
         let Some(((at, number), topic)) = self.due.first_key_value().map(|(key, topic)| (*key, Arc::clone(topic)))
         else {
             return false;
@@ -154,7 +160,7 @@ impl Chores {
         }
         self.due.remove(&(at, number));
         self.due_at.remove(&number);
-        match sweep(&self.shared, &topic, now) {
+        match sweep(&self.shared, &topic, now, &mut self.ahead) {
             Ok(Left::More) => self.schedule(&topic, Timestamp::MIN),
             Ok(Left::From(at)) => self.schedule(&topic, at),
             Ok(Left::Nothing) => {}
@@ -210,7 +216,12 @@ impl Removed {
 }
 
 /// Takes out of a topic some of what is past its retention and read by every group.
-fn sweep(shared: &Shared, topic: &Arc<TopicState>, now: Timestamp) -> Result<Left, PortError> {
+fn sweep(
+    shared: &Shared,
+    topic: &Arc<TopicState>,
+    now: Timestamp,
+    ahead: &mut HashMap<u32, SeenAhead>,
+) -> Result<Left, PortError> {
     let keyspaces = &shared.keyspaces;
     let mut extent = topic.extent();
     let retention = shared.bounds.retention;
@@ -235,7 +246,14 @@ fn sweep(shared: &Shared, topic: &Arc<TopicState>, now: Timestamp) -> Result<Lef
         let (position, count) = parse_record_key(&key)?;
         let next = position + u64::from(count);
         // What can't be read is kept for as long as it takes to be dead-lettered, then goes with its neighbours.
-        let at = accepted_at(&value).unwrap_or(Timestamp::MAX);
+        let mut at = accepted_at(&value).unwrap_or(Timestamp::MAX);
+        if is_ahead(at, now) {
+            let seen = ahead.get(&topic.number).filter(|seen| next <= seen.end).copied();
+            at = seen.unwrap_or(SeenAhead { at: now, end: extent.end }).at;
+            if seen.is_none() {
+                ahead.insert(topic.number, SeenAhead { at, end: extent.end });
+            }
+        }
         if at >= kept_from {
             left = Left::From(at.saturating_add(retention + Duration::from_micros(1)));
             break;

@@ -147,7 +147,7 @@ impl Committer {
         self.shared.disk.check(Need::Finish)?;
         let shared = &self.shared;
         let accepting = shared.disk.check(Need::Accept).and_then(|()| shared.topics.check_size(shared.bounds.size_max));
-        let mut group = Group::new(&self.shared, self.shared.clock.now());
+        let mut group = Group::new(&self.shared, self.shared.clock.believed()?);
         let answers: Vec<_> = appends
             .iter()
             .map(|append| match &accepting {

@@ -148,5 +148,5 @@ pub(crate) fn parse_record_key(key: &[u8]) -> Result<(u64, u32), PortError> {
 
 /// An acceptance time that never goes back behind `last`.
 pub(crate) fn not_before(now: Timestamp, last: i64) -> Timestamp {
-    Timestamp::from_micros(now.as_micros().max(last))
+    ports::next_acceptance(now, Timestamp::from_micros(last))
 }

@@ -225,6 +225,7 @@ impl Log for EmbeddedLog {
     }
 
     async fn ready(&self) -> Result<(), PortError> {
+        self.shared.clock.believed()?;
         self.shared.disk.check(Need::Accept)?;
         self.shared.topics.check_size(self.shared.bounds.size_max)?;
         let closed =

@@ -96,7 +96,7 @@ impl MemoryLog {
     pub fn append_undecodable(&self, topic: &Topic, bytes: &[u8], reason: &str) -> Result<Appended, PortError> {
         let bytes = bytes[..bytes.len().min(UNDECODABLE_SIZE_MAX)].to_vec();
         let content = Content::Undecodable(Undecodable { count: 1, bytes, reason: reason.to_owned() });
-        let now = self.0.clock.now();
+        let now = self.0.clock.believed()?;
         let mut state = self.0.lock();
         let (accepted_at, first_position) = state.topic_mut(topic)?.partitions[0].push(now, content);
         state.touch(topic);
@@ -109,6 +109,13 @@ impl MemoryLog {
 impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops what is old and read, where the clock is believed.
+    fn expire(&self, state: &mut State) {
+        if let Ok(now) = self.clock.believed() {
+            state.expire(now, self.settings.retention);
+        }
     }
 
     pub(super) fn changed(&self) {
@@ -155,12 +162,12 @@ impl State {
         self.topics.get_mut(topic).ok_or_else(|| unknown(topic))
     }
 
-    /// Drops what is older than `before` and read by every group that ever committed on its topic.
-    fn expire(&mut self, before: Timestamp) {
+    /// Drops what is older than `retention` and read by every group that ever committed on its topic.
+    fn expire(&mut self, now: Timestamp, retention: Duration) {
         for (topic, state) in self.topics.iter_mut().filter(|(_, state)| state.kind != TopicKind::Documents) {
             for (records, number) in state.partitions.iter_mut().zip(0..) {
                 let read = self.groups.values().filter_map(|group| group.read_to(topic, Partition(number))).min();
-                if records.expire(before, read.map_or(u64::MAX, |position| position.0)) {
+                if records.expire(now, retention, read.map_or(u64::MAX, |position| position.0)) {
                     self.touches += 1;
                     state.touched = self.touches;
                 }
@@ -239,9 +246,9 @@ impl Log for MemoryLog {
     }
 
     async fn append(&self, topic: &Topic, batch: Batch) -> Result<Appended, PortError> {
-        let now = self.0.clock.now();
+        let now = self.0.clock.believed()?;
         let mut state = self.0.lock();
-        state.expire(now.saturating_sub(self.0.settings.retention));
+        state.expire(now, self.0.settings.retention);
         let kind = state.topic(topic)?.kind;
         check_batch(topic, kind, &batch)?;
         if kind == TopicKind::Records {
@@ -282,7 +289,7 @@ impl Log for MemoryLog {
 
     async fn extents(&self, topic: &Topic) -> Result<Vec<Extent>, PortError> {
         let mut state = self.0.lock();
-        state.expire(self.0.clock.now().saturating_sub(self.0.settings.retention));
+        self.0.expire(&mut state);
         let partitions = (0..).map(Partition).zip(&state.topic(topic)?.partitions);
         Ok(partitions.map(|(partition, records)| records.extent(partition)).collect())
     }
@@ -294,7 +301,7 @@ impl Log for MemoryLog {
 
     async fn progress(&self, group: &str, since: Mark) -> Result<Progress, PortError> {
         let mut state = self.0.lock();
-        state.expire(self.0.clock.now().saturating_sub(self.0.settings.retention));
+        self.0.expire(&mut state);
         let is_wanted = |its: &TopicState| its.kind == TopicKind::Records && its.touched > since.0;
         let wanted = state.topics.iter().filter(|(_, its)| is_wanted(its));
         let standings = wanted.map(|(topic, its)| Standing {
@@ -306,6 +313,7 @@ impl Log for MemoryLog {
     }
 
     async fn ready(&self) -> Result<(), PortError> {
+        self.0.clock.believed()?;
         self.0.lock().check_room(1, self.0.settings.records_max)
     }
 }

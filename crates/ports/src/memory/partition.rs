@@ -1,16 +1,18 @@
 //! One partition of a topic in memory: what was appended, by position.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use domain::{Partition, Position, Readings, Timestamp, Topic};
 
-use crate::{Content, Delivery, Extent};
+use crate::{Content, Delivery, Extent, SeenAhead, is_ahead, next_acceptance};
 
 /// The records of one partition.
 #[derive(Debug)]
 pub(super) struct Records {
     end: u64,
     accepted_at: Timestamp,
+    /// What stands at the front and is stamped ahead of the clock.
+    ahead: Option<SeenAhead>,
     /// By position of their first record.
     batches: BTreeMap<u64, Accepted>,
     /// In a compacted topic: positions of the newest document of each key and of the one that it replaced.
@@ -26,7 +28,7 @@ struct Accepted {
 impl Records {
     /// No records; the next one gets the position `end`.
     pub(super) fn starting_at(end: u64) -> Self {
-        Self { end, accepted_at: Timestamp::MIN, batches: BTreeMap::new(), newest: BTreeMap::new() }
+        Self { end, accepted_at: Timestamp::MIN, ahead: None, batches: BTreeMap::new(), newest: BTreeMap::new() }
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -45,7 +47,7 @@ impl Records {
 
     /// Appends a batch; answers with its acceptance time and first position.
     pub(super) fn push(&mut self, now: Timestamp, content: Content) -> (Timestamp, Position) {
-        self.accepted_at = self.accepted_at.max(now);
+        self.accepted_at = next_acceptance(now, self.accepted_at);
         let first = self.end;
         self.end += content.len() as u64;
         if !content.is_empty() {
@@ -59,7 +61,7 @@ impl Records {
     /// The one that its key had goes with the next one: no log that several processes share is compacted while they write.
     pub(super) fn push_compacted(&mut self, now: Timestamp, documents: Vec<crate::Document>) -> (Timestamp, Position) {
         let first = Position(self.end);
-        self.accepted_at = self.accepted_at.max(now);
+        self.accepted_at = next_acceptance(now, self.accepted_at);
         for document in documents {
             let (newest, replaced) = self.newest.get(&document.key).copied().unzip();
             if let Some(before) = replaced.flatten() {
@@ -71,12 +73,19 @@ impl Records {
         (self.accepted_at, first)
     }
 
-    /// Drops whole batches accepted before `before`, and none that holds a position from `keep_from` on; says whether there were any.
-    pub(super) fn expire(&mut self, before: Timestamp, keep_from: u64) -> bool {
+    /// Drops whole batches accepted longer than `retention` ago, and none that holds a position from `keep_from` on; says whether there
+    /// were any.
+    pub(super) fn expire(&mut self, now: Timestamp, retention: Duration, keep_from: u64) -> bool {
+        let before = now.saturating_sub(retention);
         let held = self.batches.len();
         while let Some(oldest) = self.batches.first_entry() {
             let end = oldest.key() + oldest.get().content.len() as u64;
-            if oldest.get().at >= before || end > keep_from {
+            let mut accepted_at = oldest.get().at;
+            if is_ahead(accepted_at, now) {
+                let seen = self.ahead.filter(|seen| end <= seen.end);
+                accepted_at = self.ahead.insert(seen.unwrap_or(SeenAhead { at: now, end: self.end })).at;
+            }
+            if accepted_at >= before || end > keep_from {
                 break;
             }
             oldest.remove();

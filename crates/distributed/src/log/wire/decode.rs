@@ -8,7 +8,7 @@ use std::{
 use domain::{
     Deletion, Partition, Position, PropertyId, Readings, Rejudgement, Timestamp, Topic, TypeVersion, Value, from_json,
 };
-use ports::{Content, Delivery, Document, TopicKind, Undecodable};
+use ports::{Content, Delivery, Document, TopicKind, Undecodable, next_acceptance};
 use rdkafka::{
     Message,
     message::{Header, Headers},
@@ -28,7 +28,8 @@ pub(in crate::log) struct Decoder {
     topic: Topic,
     partition: Partition,
     kind: TopicKind,
-    /// The newest acceptance time so far: with several writers a record may bear an earlier one.
+    /// The newest acceptance time so far: with several writers a record may bear an earlier one. One that is more than a day before it shows
+    /// that it was a wrong clock's.
     accepted_last: Timestamp,
     ids: Ids,
     parsed: Parsed,
@@ -110,7 +111,7 @@ impl Decoder {
         let decoded = self.stamp(message).and_then(|stamp| {
             let written_at = message.timestamp().to_millis().unwrap_or(0).saturating_mul(1_000);
             let accepted_at = stamp.accepted_at.unwrap_or(Timestamp::from_micros(written_at));
-            self.accepted_last = self.accepted_last.max(accepted_at);
+            self.accepted_last = next_acceptance(accepted_at, self.accepted_last);
             self.decode(&stamp, message, deliveries)
         });
         if let Err(reason) = decoded {

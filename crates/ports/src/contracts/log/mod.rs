@@ -33,8 +33,9 @@ pub use removal::{
     removing_a_topic_twice_changes_nothing,
 };
 pub use retention::{
-    a_full_log_refuses_whole_batches_until_there_is_room, positions_go_on_behind_what_retention_took,
-    retention_never_takes_what_a_group_has_not_read, retention_takes_what_is_old_and_read,
+    a_clock_that_jumped_ahead_and_back_leaves_retention_working, a_full_log_refuses_whole_batches_until_there_is_room,
+    positions_go_on_behind_what_retention_took, retention_never_takes_what_a_group_has_not_read,
+    retention_takes_what_is_old_and_read,
 };
 
 /// Makes a test of each contract of the log, for the [`Backend`](crate::contracts::Backend) named.
@@ -76,6 +77,7 @@ macro_rules! log_contracts {
             a_reader_of_a_removed_topic_is_told,
             a_topic_created_again_starts_behind_the_removed_one,
             removing_a_topic_twice_changes_nothing,
+            a_clock_that_jumped_ahead_and_back_leaves_retention_working,
             a_full_log_refuses_whole_batches_until_there_is_room,
             positions_go_on_behind_what_retention_took,
             retention_never_takes_what_a_group_has_not_read,

@@ -105,6 +105,35 @@ pub async fn retention_never_takes_what_a_group_has_not_read<B: Backend>() {
     wait_until_empty(&backend, &topic).await;
 }
 
+/// A clock that was 63 years ahead for a moment and is right again keeps nothing back: what came after is stamped right and goes when it is
+/// old, and so does what was stamped wrongly, as old as the time at which that was seen.
+pub async fn a_clock_that_jumped_ahead_and_back_leaves_retention_working<B: Backend>() {
+    let backend = B::start(HOURLY).await;
+    let (log, topic, group) = (backend.log(), unique_topic(), unique("group"));
+    log.create_topic(&topic, TopicKind::Records).await.expect("a topic");
+    backend.clock().set(at(0));
+    commit_all(&*log, &group, &topic).await;
+    for second in [0, 2_000_000_000, 1, 2] {
+        backend.clock().set(at(second));
+        let appended = log.append(&topic, readings((0..50).map(|number| (number, second)))).await.expect("an append");
+        assert_eq!(appended.accepted_at, at(second));
+    }
+    commit_all(&*log, &group, &topic).await;
+    let delivered = drain::topic(&*log, &topic).await;
+    assert_eq!(delivered.iter().filter(|record| record.accepted_at <= at(2)).count(), 150);
+    // What stood before them has gone when they are seen first.
+    for second in [3_700, 3_700 + 3_500] {
+        backend.clock().set(at(second));
+        backend.maintain().await;
+        starts(&*log, &topic).await;
+    }
+    let held: u64 = log.extents(&topic).await.expect("extents").iter().map(|its| its.end.0 - its.start.0).sum();
+    assert_eq!(held, 150, "only what was stamped before the jump is known to be old");
+    backend.clock().set(at(3_700 + 3_700));
+    wait_until_empty(&backend, &topic).await;
+    assert_eq!(drain::appended(&*log, &topic).await, 200);
+}
+
 /// Positions are counted on when retention has taken everything and the log was opened again.
 pub async fn positions_go_on_behind_what_retention_took<B: Backend>() {
     let mut backend = B::start(HOURLY).await;
