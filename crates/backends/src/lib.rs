@@ -185,6 +185,18 @@ impl Upkeep {
         }
     }
 
+    /// Says whether the store's servers can make the indices that come next.
+    ///
+    /// # Errors
+    /// `Full`, with how many shards there are and may be; `Unavailable`.
+    pub async fn check_shards(&self) -> Result<(), PortError> {
+        match self {
+            Self::None => Ok(()),
+            #[cfg(feature = "distributed")]
+            Self::Servers(_, store, _) => store.check_shards().await,
+        }
+    }
+
     /// Shows the sensors to programs that look into the store by themselves.
     ///
     /// # Errors

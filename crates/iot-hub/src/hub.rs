@@ -244,6 +244,7 @@ impl Hub<'_> {
         if self.services.judge() {
             http.readiness.push(judging.readiness());
             http.readiness.push(unread_is_safe(self.backends.upkeep()));
+            http.readiness.push(shards_are_left(self.backends.upkeep()));
         }
         if self.services.detect(self.config.detects) {
             http.readiness.push(detecting.readiness());
@@ -371,6 +372,15 @@ fn unread_is_safe(upkeep: Upkeep) -> ReadinessCheck {
         Box::pin(std::future::ready(upkeep.check_unread(qc_consumer::GROUP)))
     };
     ReadinessCheck { name: "retention", check: Arc::new(check) }
+}
+
+/// Lets `/health/ready` say that the store's servers can hardly make another index.
+fn shards_are_left(upkeep: Upkeep) -> ReadinessCheck {
+    let check = move || -> BoxFuture<'static, Result<(), String>> {
+        let upkeep = upkeep.clone();
+        Box::pin(async move { upkeep.check_shards().await.map_err(|error| error.message().to_owned()) })
+    };
+    ReadinessCheck { name: "shards", check: Arc::new(check) }
 }
 
 /// Looks after the backends, for ever.

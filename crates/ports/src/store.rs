@@ -30,7 +30,8 @@ pub trait Store: Send + Sync {
     /// within the batch merge as if written one by one.
     ///
     /// # Errors
-    /// `NotFound` for a type not prepared; `Unavailable`, `DiskFull`: try the whole batch again; `Corrupt`.
+    /// `NotFound` for a type not prepared; `Unavailable`, `DiskFull`, `Full`: try the whole batch again, of which other rows may be stored;
+    /// `Corrupt`.
     async fn write(
         &self,
         sensor_type: &SensorTypeId,

@@ -35,6 +35,12 @@ struct Place {
     index: String,
 }
 
+/// An index that the servers refuse to make.
+pub(crate) struct Refused {
+    pub(crate) index: String,
+    pub(crate) reason: String,
+}
+
 /// An identity that is not done yet.
 #[derive(Debug)]
 pub(crate) struct Pending {
@@ -86,7 +92,7 @@ impl<'a> Batch<'a> {
         }
         let found = self.places.iter().position(holds);
         let place = found.unwrap_or_else(|| {
-            let span = self.known.period.span(time);
+            let span = self.known.periods.span(time);
             self.places.push(Place { index: self.known.index(&span.name), span });
             self.places.len() - 1
         });
@@ -142,6 +148,25 @@ impl<'a> Batch<'a> {
             self.outcomes[row as usize] = Outcome::Rejected(reason.to_owned());
             row = self.next[row as usize];
         }
+    }
+
+    /// Leaves out the identities whose index the servers refuse. A reading of another period than the one it was accepted in is rejected with
+    /// the reason; answers what is left, and whether readings of the period they were accepted in, and so all that follow, have to wait.
+    pub(crate) fn without(&mut self, pending: Vec<Pending>, refused: &[Refused]) -> (Vec<Pending>, bool) {
+        let (mut left, mut have_to_wait) = (Vec::with_capacity(pending.len()), false);
+        for item in pending {
+            let Some(refused) = refused.iter().find(|refused| refused.index == self.index(&item)) else {
+                left.push(item);
+                continue;
+            };
+            let (span, accepted_at) = (&self.places[item.place as usize].span, self.row(item.head).row.accepted_at);
+            if span.from <= accepted_at && accepted_at < span.to {
+                have_to_wait = true;
+            } else {
+                self.reject(&item, &refused.reason);
+            }
+        }
+        (left, have_to_wait)
     }
 
     /// The identity can't be stored as its rows would have it: the one row there is is rejected, of several each is to be tried alone.

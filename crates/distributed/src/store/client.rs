@@ -56,6 +56,8 @@ pub(crate) enum FaultKind {
     Away,
     /// A person must make room on the servers' disks.
     DiskFull,
+    /// A person must let the servers have more shards, or take some away.
+    ShardsFull,
     /// What was named is not there.
     Missing,
     /// The document is there already, or has changed.
@@ -102,6 +104,7 @@ impl Fault {
         let kind = match status {
             _ if is_block && (reason.contains("flood-stage") || reason.contains("read-only")) => FaultKind::DiskFull,
             _ if is_block => FaultKind::Away,
+            400 if is_about_shards(&cause.name, &reason) => FaultKind::ShardsFull,
             401 | 403 => FaultKind::Forbidden,
             404 => FaultKind::Missing,
             409 => FaultKind::Changed,
@@ -120,11 +123,17 @@ impl Fault {
         let kind = match self.kind {
             FaultKind::Away | FaultKind::Forbidden | FaultKind::Changed => ErrorKind::Unavailable,
             FaultKind::DiskFull => ErrorKind::DiskFull,
+            FaultKind::ShardsFull => ErrorKind::Full,
             FaultKind::Missing => ErrorKind::NotFound,
             FaultKind::Refused => ErrorKind::Rejected,
         };
         PortError::new(kind, format!("{doing} in Elasticsearch: {}", self.reason))
     }
+}
+
+/// Says whether a refusal is that of `cluster.max_shards_per_node`.
+fn is_about_shards(name: &str, reason: &str) -> bool {
+    name == "validation_exception" && reason.contains("maximum") && reason.contains("shards open")
 }
 
 /// What Elasticsearch answered with success.
@@ -282,6 +291,8 @@ mod tests {
         assert_eq!(kind(502, "<html>a proxy</html>"), FaultKind::Away);
         assert_eq!(kind(401, "no"), FaultKind::Forbidden);
         assert_eq!(kind(404, &error("index_not_found_exception", "no such index")), FaultKind::Missing);
+        let shards = "Validation Failed: 1: this action would add [1] shards, but this cluster currently has [9]/[9] maximum normal shards open;";
+        assert_eq!(kind(400, &error("validation_exception", shards)), FaultKind::ShardsFull);
         assert_eq!(kind(400, &error("document_parsing_exception", "a text for a number")), FaultKind::Refused);
     }
 

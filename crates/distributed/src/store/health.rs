@@ -32,6 +32,33 @@ struct IndexSettings {
     settings: BTreeMap<String, Value>,
 }
 
+#[derive(Deserialize)]
+struct Report {
+    indicators: Indicators,
+}
+
+#[derive(Deserialize)]
+struct Indicators {
+    shards_capacity: Capacity,
+}
+
+#[derive(Deserialize)]
+struct Capacity {
+    status: String,
+    symptom: String,
+    #[serde(default)]
+    details: BTreeMap<String, Shards>,
+}
+
+/// Shards of one kind of node, by Elasticsearch's count.
+#[derive(Deserialize)]
+struct Shards {
+    max_shards_in_cluster: u64,
+    /// Said where few are left.
+    #[serde(default)]
+    current_used_shards: Option<u64>,
+}
+
 impl Health {
     pub(crate) fn new(client: Client, pattern_of_all: String) -> Self {
         Self { client, pattern_of_all, is_elasticsearch: AtomicBool::new(false) }
@@ -65,6 +92,27 @@ impl Health {
             }
         }
         Ok(())
+    }
+
+    /// Says whether the servers may have as many more shards as Elasticsearch finds enough; by default that is 10.
+    pub(crate) async fn check_shards(&self) -> Result<(), PortError> {
+        let doing = "asking how many shards are left";
+        let answer = self.client.send_once(&Request::new(Method::Get, "/_health_report/shards_capacity")).await;
+        let report: Report = answer.map_err(|fault| fault.while_doing(doing))?.json(doing)?;
+        let Capacity { status, symptom, details } = report.indicators.shards_capacity;
+        if !matches!(&*status, "yellow" | "red") {
+            return Ok(());
+        }
+        let crowded = details.iter().filter_map(|(nodes, shards)| {
+            let (used, max) = (shards.current_used_shards?, shards.max_shards_in_cluster);
+            Some(format!(" (`{used}` of `{max}` on `{nodes}` nodes)"))
+        });
+        let message = format!(
+            "{symptom}{}: no index for a new period or sensor type can be made soon; raise `cluster.max_shards_per_node`, add a node, or \
+             take longer periods",
+            crowded.collect::<String>()
+        );
+        Err(PortError::new(ErrorKind::Full, message))
     }
 
     /// Refuses what is not Elasticsearch, the first time that it is met.

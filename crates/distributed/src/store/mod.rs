@@ -76,6 +76,14 @@ impl ElasticStore {
         self.sensors.show(sensors).await
     }
 
+    /// Says whether the servers may have enough more shards for the indices that come next.
+    ///
+    /// # Errors
+    /// `Full`, with how many there are and may be; `Unavailable`.
+    pub async fn check_shards(&self) -> Result<(), PortError> {
+        self.health.check_shards().await
+    }
+
     /// A type as it is now, with all that was written to it visible.
     async fn fresh(&self, sensor_type: &SensorTypeId) -> Result<Arc<types::Known>, PortError> {
         let known = self.types.fresh(sensor_type).await?;

@@ -1,8 +1,18 @@
 //! The stretch of time that one index holds, and its name.
 //!
-//! **Invariant:** a time lies in one period alone, so that an identity has one index where its row can be.
+//! **Invariant:** a time lies in one period alone, whatever the clock says, so that an identity has one index where its row can be.
+//!
+//! All time before the year 2000 is one period, and all time from 2100 on: readings with odd times cost two indices, not one for each year.
 
 use domain::Timestamp;
+
+/// The first time of the periods of even length: 2000-01-01T00:00:00Z, in microseconds.
+const EVEN_FROM: Timestamp = Timestamp::from_micros(946_684_800_000_000);
+/// The first time behind them: 2100-01-01T00:00:00Z, in microseconds.
+const EVEN_TO: Timestamp = Timestamp::from_micros(4_102_444_800_000_000);
+/// Names of what is before and behind them.
+const BEFORE: &str = "before-2000";
+const BEHIND: &str = "from-2100";
 
 /// How much time one index holds. Few, larger indices serve Elasticsearch better than many small ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,6 +24,15 @@ pub enum Period {
     Year,
     /// Ten years, such as `2010s`: for types with few rows.
     Decade,
+}
+
+/// The periods of one sensor type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Periods {
+    /// How long each is.
+    pub(crate) each: Period,
+    /// Whether all time before 2000 and all from 2100 on is one each; not so for types that were made before this was the rule.
+    pub(crate) are_bounded: bool,
 }
 
 /// One period.
@@ -42,8 +61,8 @@ impl Period {
         [Self::Month, Self::Year, Self::Decade].into_iter().find(|period| period.as_str() == text)
     }
 
-    /// The period that a time lies in. A time in no year from 1 to 9999 has one of its own, of a microsecond.
-    pub(crate) fn span(self, time: Timestamp) -> Span {
+    /// One period of this length. A time in no year from 1 to 9999 has one of its own, of a microsecond.
+    fn span(self, time: Timestamp) -> Span {
         let mut text = Vec::new();
         time.write_to(&mut text);
         let text = String::from_utf8_lossy(&text);
@@ -68,8 +87,8 @@ impl Period {
         Span { name: format!("at{}", time.as_micros()), from: time, to }
     }
 
-    /// The first time behind the period of this name; `None` for a name that no period has.
-    pub(crate) fn end(self, name: &str) -> Option<Timestamp> {
+    /// The first time behind the period of this name and length; `None` for a name that none has.
+    fn end(self, name: &str) -> Option<Timestamp> {
         if let Some(micros) = name.strip_prefix("at") {
             return micros.parse::<i64>().ok().map(|micros| Timestamp::from_micros(micros.saturating_add(1)));
         }
@@ -84,6 +103,28 @@ impl Period {
     }
 }
 
+impl Periods {
+    /// The period that a time lies in.
+    pub(crate) fn span(self, time: Timestamp) -> Span {
+        if self.are_bounded && time < EVEN_FROM {
+            return Span { name: BEFORE.to_owned(), from: Timestamp::MIN, to: EVEN_FROM };
+        }
+        if self.are_bounded && time >= EVEN_TO {
+            return Span { name: BEHIND.to_owned(), from: EVEN_TO, to: Timestamp::MAX };
+        }
+        self.each.span(time)
+    }
+
+    /// The first time behind the period of this name; `None` for a name that no period has.
+    pub(crate) fn end(self, name: &str) -> Option<Timestamp> {
+        match name {
+            BEFORE => Some(EVEN_FROM),
+            BEHIND => Some(Timestamp::MAX),
+            _ => self.each.end(name),
+        }
+    }
+}
+
 /// The period from one month to another; `None` beyond the years that can be written.
 fn named(name: String, from: (u32, u32), to: (u32, u32)) -> Option<Span> {
     let first_of = |(year, month): (u32, u32)| Timestamp::parse(&format!("{year:04}-{month:02}-01T00:00:00Z")).ok();
@@ -95,6 +136,27 @@ mod tests {
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
     use super::*;
+
+    const LENGTHS: [Period; 3] = [Period::Month, Period::Year, Period::Decade];
+
+    #[test]
+    fn all_before_2000_and_all_from_2100_on_is_one_period_each() {
+        for each in LENGTHS {
+            let periods = Periods { each, are_bounded: true };
+            for (time, name) in [
+                ("0001-01-01T00:00:00Z", BEFORE),
+                ("1999-12-31T23:59:59.999999Z", BEFORE),
+                ("2100-01-01T00:00:00Z", BEHIND),
+                ("9999-12-31T23:59:59.999999Z", BEHIND),
+            ] {
+                assert_eq!(periods.span(Timestamp::parse(time).expect("a time")).name, name);
+            }
+            for time in ["2000-01-01T00:00:00Z", "2099-12-31T23:59:59.999999Z"] {
+                let time = Timestamp::parse(time).expect("a time");
+                assert_eq!(periods.span(time), each.span(time));
+            }
+        }
+    }
 
     #[test]
     fn periods_begin_and_end_at_midnight_utc() {
@@ -117,12 +179,12 @@ mod tests {
         #[test]
         fn every_time_lies_in_its_period_and_its_name_says_where_that_ends(micros in any::<i64>(), near in -5_000_000_000_000_000i64..9_000_000_000_000_000) {
             for micros in [micros, near] {
-                for period in [Period::Month, Period::Year, Period::Decade] {
-                    let time = Timestamp::from_micros(micros);
-                    let span = period.span(time);
+                for (each, are_bounded) in LENGTHS.into_iter().flat_map(|each| [(each, true), (each, false)]) {
+                    let (periods, time) = (Periods { each, are_bounded }, Timestamp::from_micros(micros));
+                    let span = periods.span(time);
                     prop_assert!(span.from <= time && (time < span.to || micros == i64::MAX));
-                    prop_assert_eq!(period.end(&span.name), Some(span.to));
-                    prop_assert_eq!(Period::parse(period.as_str()), Some(period));
+                    prop_assert_eq!(periods.end(&span.name), Some(span.to));
+                    prop_assert_eq!(Period::parse(each.as_str()), Some(each));
                 }
             }
         }

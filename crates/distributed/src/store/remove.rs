@@ -81,10 +81,10 @@ impl Remover<'_> {
     pub(crate) async fn expire(&self, known: &Known, before: Timestamp) -> Result<u64, PortError> {
         self.refresher.refresh(self.client, &known.pattern()).await?;
         let filled = self.extents(known).await?;
-        let is_over = |index: &str| known.period_of(index).and_then(|period| known.period.end(period)) <= Some(before);
+        let is_over = |index: &str| known.period_of(index).and_then(|period| known.periods.end(period)) <= Some(before);
         let mut over = self.types.indices(known).await?;
         over.retain(|index| {
-            known.period_of(index).is_some_and(|name| known.period.end(name).is_some()) && is_over(index)
+            known.period_of(index).is_some_and(|name| known.periods.end(name).is_some()) && is_over(index)
         });
         let mut gone = filled.iter().filter(|its| over.contains(&its.key)).map(|its| its.doc_count).sum();
         self.types.delete_indices(&over).await?;

@@ -152,7 +152,7 @@ pub(crate) async fn latest(
 async fn newest(client: &Client, known: &Known, summaries: &[SensorSummary]) -> Result<Vec<hits::Hit>, PortError> {
     let mut body = b"{\"docs\":[".to_vec();
     for (summary, index) in summaries.iter().zip(0..) {
-        let period = known.period.span(summary.last);
+        let period = known.periods.span(summary.last);
         body.extend_from_slice(if index == 0 { b"{\"_index\":\"" } else { b",{\"_index\":\"" });
         body.extend_from_slice(known.index(&period.name).as_bytes());
         body.extend_from_slice(b"\",\"_id\":\"");

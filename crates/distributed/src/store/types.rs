@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::{
     client::{Client, Fault, FaultKind, Request},
     document::Documents,
-    period::Period,
+    period::{Period, Periods},
     settings::Settings,
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Known {
     pub(crate) id: SensorTypeId,
     /// `readings-emb`: the alias, and the start of each index's name.
     alias: String,
-    pub(crate) period: Period,
+    pub(crate) periods: Periods,
     pub(crate) documents: Documents,
 }
 
@@ -56,7 +56,7 @@ impl Known {
 
     /// The index that a row of this time is in.
     pub(crate) fn index_of(&self, time: Timestamp) -> String {
-        self.index(&self.period.span(time).name)
+        self.index(&self.periods.span(time).name)
     }
 
     /// The period of an index.
@@ -72,6 +72,9 @@ struct Meta {
     /// By index in a row.
     properties: Vec<PropertyId>,
     period: String,
+    /// As [`Periods::are_bounded`]; types that were made before say nothing.
+    #[serde(default)]
+    bounded: bool,
     shards: u16,
     replicas: u16,
 }
@@ -136,15 +139,16 @@ impl Types {
             return Err(corrupt(format!("its template has format `{}`, this program knows `{FORMAT}`", meta.format)));
         }
         let period = Period::parse(&meta.period);
-        let period = period.ok_or_else(|| corrupt(format!("`{}` is no period", meta.period)))?;
+        let each = period.ok_or_else(|| corrupt(format!("`{}` is no period", meta.period)))?;
+        let periods = Periods { each, are_bounded: meta.bounded };
         let mut all = self.known();
         if let Some(seen) =
-            all.get(id).filter(|seen| seen.period == period && **seen.documents.properties() == *meta.properties)
+            all.get(id).filter(|seen| seen.periods == periods && **seen.documents.properties() == *meta.properties)
         {
             return Ok(Arc::clone(seen));
         }
         let documents = Documents::new(meta.properties.into());
-        let known = Arc::new(Known { id: id.clone(), alias: self.alias(id), period, documents });
+        let known = Arc::new(Known { id: id.clone(), alias: self.alias(id), periods, documents });
         all.insert(id.clone(), Arc::clone(&known));
         Ok(known)
     }
@@ -194,12 +198,14 @@ impl Types {
             format: FORMAT,
             properties: sensor_type.property_ids.to_vec(),
             period: self.settings.period.as_str().to_owned(),
+            bounded: true,
             shards: self.settings.shards,
             replicas: self.settings.replicas,
         };
         if let Some(saved) = &saved {
-            // Where a row is follows from the period, so that it can't change behind the rows.
+            // Where a row is follows from the periods, so that they can't change behind the rows.
             wanted.period.clone_from(&saved.period);
+            wanted.bounded = saved.bounded;
             if saved.properties.len() >= wanted.properties.len() {
                 wanted.properties.clone_from(&saved.properties);
             }
@@ -303,8 +309,8 @@ impl Types {
 
     /// Takes out a type: its template first, so that no index comes back. Answers the pattern that its indices had.
     pub(crate) async fn remove(&self, id: &SensorTypeId) -> Result<String, PortError> {
-        let period = self.settings.period;
-        let known = Known { id: id.clone(), alias: self.alias(id), period, documents: Documents::new([].into()) };
+        let periods = Periods { each: self.settings.period, are_bounded: true };
+        let known = Known { id: id.clone(), alias: self.alias(id), periods, documents: Documents::new([].into()) };
         self.forget(id);
         let path = format!("/_index_template/{}", known.alias);
         match self.client.send(&Request::new(Method::Delete, path)).await {

@@ -11,7 +11,7 @@ use ports::{ErrorKind, Judge, Outcome, PortError};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
-    batch::{Batch, Pending},
+    batch::{Batch, Pending, Refused},
     bulk::Bulk,
     client::{Client, Fault, FaultKind, Request},
     hits,
@@ -59,10 +59,18 @@ impl Writer {
     ) -> Result<Vec<Outcome>, PortError> {
         let (mut batch, mut pending) = Batch::new(known, judged, judge);
         let (mut pauses, mut until) = self.client.patience();
-        let (mut rounds, mut alone) = (0, Vec::new());
+        let (mut rounds, mut alone, mut held_back) = (0, Vec::new(), None);
         while !pending.is_empty() {
+            let refused = self.make_indices(known, &batch, &pending).await?;
+            if let Some(Refused { reason, .. }) = refused.first() {
+                let (left, have_to_wait) = batch.without(pending, &refused);
+                pending = left;
+                if have_to_wait {
+                    held_back = Some(PortError::new(ErrorKind::Full, reason));
+                }
+            }
             let before = pending.len();
-            let failed = self.send(known, &batch, pending).await?;
+            let failed = self.send(&batch, pending).await?;
             let sorted = self.sort_out(&mut batch, failed)?;
             let was_away = sorted.away.clone();
             alone.extend(sorted.alone);
@@ -94,14 +102,30 @@ impl Writer {
             let outcome = Box::pin(self.write(known, &judged, judge)).await?.pop();
             outcome.into_iter().for_each(|outcome| batch.set_outcome(row, outcome));
         }
-        Ok(batch.into_outcomes())
+        held_back.map_or_else(|| Ok(batch.into_outcomes()), Err)
+    }
+
+    /// Makes the indices of what is pending; answers those for which the servers have no shards left.
+    async fn make_indices(
+        &self,
+        known: &Known,
+        batch: &Batch<'_>,
+        pending: &[Pending],
+    ) -> Result<Vec<Refused>, PortError> {
+        let mut refused = Vec::new();
+        for index in batch.indices(pending) {
+            match self.types.make_index(known, index).await {
+                Err(error) if error.kind() == ErrorKind::Full => {
+                    refused.push(Refused { index: index.to_owned(), reason: format!("index `{index}`: {error}") });
+                }
+                made => made?,
+            }
+        }
+        Ok(refused)
     }
 
     /// Sends what is pending; answers what was not done.
-    async fn send(&self, known: &Known, batch: &Batch<'_>, pending: Vec<Pending>) -> Result<Vec<Failed>, PortError> {
-        for index in batch.indices(&pending) {
-            self.types.make_index(known, index).await?;
-        }
+    async fn send(&self, batch: &Batch<'_>, pending: Vec<Pending>) -> Result<Vec<Failed>, PortError> {
         let mut sending = JoinSet::new();
         let mut failed = Vec::new();
         let mut pending = pending.into_iter().peekable();
@@ -145,7 +169,9 @@ impl Writer {
                     sorted.again.push(item);
                 }
                 FaultKind::Refused => sorted.alone.extend(batch.refuse(&item, &fault.reason)),
-                FaultKind::DiskFull | FaultKind::Forbidden => return Err(fault.while_doing(DOING)),
+                FaultKind::DiskFull | FaultKind::ShardsFull | FaultKind::Forbidden => {
+                    return Err(fault.while_doing(DOING));
+                }
             }
         }
         Ok(sorted)

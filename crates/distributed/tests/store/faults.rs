@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use distributed::store::{ElasticStore, Settings};
+use distributed::store::{ElasticStore, Period, Settings};
 use domain::{Deletion, Flag, Label, Position, Timestamp, Value};
 use elasticsearch::http::Method;
 use ports::{ErrorKind, Outcome, PortError, ReadingQuery, Revisions, Store};
@@ -239,4 +239,47 @@ async fn document_that_is_no_row_concerns_its_own_readings_alone_and_can_be_dele
     let deletion = Deletion { sensor_id: rows::sensor("s1"), from: second(1), to: second(2) };
     assert_eq!(store.delete(&sensor_type, &deletion, Position(100)).await.expect("deleted"), 1);
     assert_eq!(scanned().await.expect("what is left can be read"), 11);
+}
+
+/// Servers that may have no more shards: what has no index waits or is rejected with the reason, and everything else is stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shard_limit_holds_back_only_readings_without_an_index() {
+    let own = tokio::task::spawn_blocking(servers::Elasticsearch::start_own).await.expect("an Elasticsearch");
+    let place = Place::at(own.url());
+    let store = ElasticStore::new(Settings { period: Period::Year, ..place.settings() }).expect("settings");
+    store.prepare(&emb(1, 1)).await.expect("a type");
+    let values = [number(1.0)];
+    // Rows are accepted in February 2017.
+    let (last_year, this_year) = (time("2016-12-31T23:00:00Z"), time("2017-02-08T14:00:00Z"));
+    assert_eq!(rows::write(&store, 0, &[("s0", last_year, &values)]).await, [Outcome::Stored]);
+    store.check_shards().await.expect("many shards are left");
+    let limit = |shards: &str| format!(r#"{{"persistent": {{"cluster.max_shards_per_node": {shards}}}}}"#);
+    assert_eq!(place.ask(Method::Put, "/_cluster/settings", Some(&limit("1"))).await.0, 200);
+
+    let odd: Vec<Timestamp> = (1900..2000).step_by(9).map(|year| time(&format!("{year}-01-01T00:00:00Z"))).collect();
+    let mut mixed = vec![("s1", last_year, &values[..]), ("s1", time("2050-01-01T00:00:00Z"), &values)];
+    mixed.extend(odd.iter().map(|at| ("s1", *at, &values[..])));
+    let outcomes = rows::write(&store, 1, &mixed).await;
+    assert_eq!(outcomes[0], Outcome::Stored);
+    for outcome in &outcomes[1..] {
+        let Outcome::Rejected(reason) = outcome else { panic!("{outcomes:?}") };
+        assert!(reason.contains("maximum") && reason.contains("readings-emb."), "{reason}");
+    }
+
+    let judged = rows::judged(100, &[("s2", this_year, &values), ("s2", last_year, &values)]);
+    let error = store.write(&emb(1, 1).id, &judged, &rows::AboveHundred).await.expect_err("no index for this year");
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Full, true), "{error}");
+    let stored = rows::scanned(&store, &ReadingQuery::default()).await;
+    assert_eq!(
+        stored.into_iter().map(|row| (row.0, row.1)).collect::<Vec<_>>(),
+        ["s0", "s1", "s2"].map(|id| (id.to_owned(), last_year))
+    );
+    let error = store.check_shards().await.expect_err("no shards are left");
+    assert!(error.kind() == ErrorKind::Full && error.to_string().contains("cluster.max_shards_per_node"), "{error}");
+
+    assert_eq!(place.ask(Method::Put, "/_cluster/settings", Some(&limit("null"))).await.0, 200);
+    let outcomes = store.write(&emb(1, 1).id, &judged, &rows::AboveHundred).await.expect("room again");
+    assert_eq!(outcomes, [Outcome::Stored, Outcome::Stored]);
+    assert_eq!(rows::write(&store, 1, &mixed).await, vec![Outcome::Stored; mixed.len()]);
+    store.check_shards().await.expect("shards are left again");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use distributed::store::{ElasticStore, Period, Settings};
 use domain::{Timestamp, Value};
 use elasticsearch::http::Method;
-use ports::{BucketQuery, ErrorKind, Order, Outcome, ReadingQuery, Store, TimeRange};
+use ports::{BucketQuery, ErrorKind, Order, Outcome, ReadingQuery, SensorQuery, Store, TimeRange};
 use serde_json::json;
 
 use crate::place::{
@@ -37,6 +37,50 @@ async fn each_period_has_an_index_and_expiry_deletes_it_whole() {
     assert_eq!(place.indices().await, [names[1].clone()]);
     assert_eq!(rows::scanned(&store, &ReadingQuery::default()).await.len(), 2);
     assert_eq!(rows::write(&store, 3, &rows[..1]).await, [Outcome::Stored], "the index is made again");
+}
+
+/// One request of valid readings, one a year since 1900: it must not use up the shards that the servers may have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_of_more_than_a_century_costs_few_indices() {
+    let place = Place::new();
+    let store = open(Settings { period: Period::Decade, ..place.settings() }).await;
+    let values = [number(1.0)];
+    let times: Vec<Timestamp> = (1900..2027).map(|year| time(&format!("{year}-06-15T00:00:00Z"))).collect();
+    let rows: Vec<_> = times.iter().map(|at| ("emb1", *at, &values[..])).collect();
+    assert_eq!(rows::write(&store, 0, &rows).await, vec![Outcome::Stored; rows.len()]);
+    let names = ["2000s", "2010s", "2020s", "before-2000"].map(|name| format!("{}readings-emb.{name}", place.prefix));
+    assert_eq!(place.indices().await, names);
+    let found = rows::scanned(&store, &ReadingQuery::default()).await;
+    assert_eq!(found.iter().map(|row| row.1).collect::<Vec<_>>(), times);
+    let again: Vec<_> = rows.iter().rev().copied().collect();
+    assert_eq!(rows::write(&store, 1_000, &again).await, vec![Outcome::Duplicate; rows.len()]);
+    let latest = store.latest(&emb(1, 2).id, &SensorQuery::first(10)).await.expect("the newest");
+    assert_eq!(latest.rows.times(), &times[times.len() - 1..]);
+    assert_eq!(store.expire(&emb(1, 2).id, time("2000-01-01T00:00:00Z")).await.expect("expiry"), 100);
+    assert_eq!(place.indices().await, names[..3]);
+}
+
+/// A type whose template was made before the indices for odd times: its rows are where they were.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn type_that_was_made_before_keeps_its_indices_of_old_times() {
+    let place = Place::new();
+    let store = open(Settings { period: Period::Year, ..place.settings() }).await;
+    let path = format!("/_index_template/{}readings-emb", place.prefix);
+    let (_, mut found) = place.ask(Method::Get, &path, None).await;
+    let mut template = found["index_templates"][0]["index_template"].take();
+    template.as_object_mut().expect("a template").retain(|key, _| !key.contains("_date"));
+    template["_meta"]["iot_hub"].as_object_mut().expect("what the type is").remove("bounded");
+    let (status, said) = place.ask(Method::Put, &path, Some(&template.to_string())).await;
+    assert_eq!(status, 200, "{said}");
+    drop(store);
+    let values = [number(1.0)];
+    let row = [("emb1", time("1968-02-28T00:00:00Z"), &values[..])];
+    for (position, outcome) in [(7, Outcome::Stored), (8, Outcome::Duplicate)] {
+        let store = open(place.settings()).await;
+        assert_eq!(rows::write(&store, position, &row).await, [outcome]);
+        assert_eq!(place.indices().await, [format!("{}readings-emb.1968", place.prefix)]);
+        assert_eq!(rows::scanned(&store, &ReadingQuery::default()).await.len(), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

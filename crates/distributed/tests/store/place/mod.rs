@@ -24,20 +24,26 @@ pub fn address() -> String {
 /// Indices and templates whose names begin alike.
 pub struct Place {
     pub prefix: String,
+    url: String,
 }
 
 impl Place {
     pub fn new() -> Self {
+        Self::at(address())
+    }
+
+    /// A place in an Elasticsearch of the test's own.
+    pub fn at(url: String) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock behind 1970");
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self { prefix: format!("t{:x}-{:x}-{count}-", std::process::id(), since.as_micros()) }
+        Self { prefix: format!("t{:x}-{:x}-{count}-", std::process::id(), since.as_micros()), url }
     }
 
     /// Settings for a store there; few and small shards, because many tests share the server.
     pub fn settings(&self) -> Settings {
         Settings {
-            urls: vec![address()],
+            urls: vec![self.url.clone()],
             index_prefix: self.prefix.clone(),
             period: Period::Decade,
             replicas: 0,
@@ -48,8 +54,9 @@ impl Place {
     /// Asks the server; answers status and JSON.
     pub async fn ask(&self, method: Method, path: &str, body: Option<&str>) -> (u16, Value) {
         let body = body.map(ToOwned::to_owned);
-        let sent =
-            transport().send(method, path, HeaderMap::new(), None::<&()>, body, Some(Duration::from_secs(30))).await;
+        let sent = transport(&self.url)
+            .send(method, path, HeaderMap::new(), None::<&()>, body, Some(Duration::from_secs(30)))
+            .await;
         let response = sent.expect("an answer");
         let status = response.status_code().as_u16();
         (status, serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or(Value::Null))
@@ -71,8 +78,8 @@ impl Place {
     }
 }
 
-fn transport() -> Transport {
-    let url = address().parse().expect("an address");
+fn transport(url: &str) -> Transport {
+    let url = url.parse().expect("an address");
     TransportBuilder::new(SingleNodeConnectionPool::new(url)).disable_proxy().build().expect("a transport")
 }
 
