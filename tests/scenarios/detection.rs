@@ -78,12 +78,10 @@ struct Left {
 }
 
 async fn look_at(log: &dyn Log, findings: &dyn Findings) -> Left {
-    let query = RunQuery::all(10_000);
-    Left {
-        anomalies: findings.anomalies(&AnomalyQuery::all(100_000)).await.expect("anomalies"),
-        runs: findings.runs(&query).await.expect("runs"),
-        published: published(log).await,
-    }
+    // Detection may go on meanwhile. A run ends after all that it found: read first, it tells nothing that is not there in what is read next.
+    let runs = findings.runs(&RunQuery::all(10_000)).await.expect("runs");
+    let anomalies = findings.anomalies(&AnomalyQuery::all(100_000)).await.expect("anomalies");
+    Left { runs, anomalies, published: published(log).await }
 }
 
 async fn published(log: &dyn Log) -> BTreeSet<String> {
